@@ -1,0 +1,113 @@
+"""Initialization: the model x_{t+1} at which the next round starts (the outer loop, eq. 7)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+
+class Initialization(ABC):
+    """Carries x_t from round to round, over leading batch axes."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.rounds = 0
+        self.x: Floats | None = None
+
+    def start(self, batch: tuple[int, ...]) -> Floats:
+        """x_t, shape (*batch, d); x_1 is the problem's initial model."""
+        if self.x is None:
+            self.x = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim)).copy()
+        if self.x.shape[:-1] != batch:
+            raise ValueError(
+                f"the agent was begun on a batch {self.x.shape[:-1]} of streams, now it is {batch}"
+            )
+        return self.x
+
+    def update(self, target: Floats) -> None:
+        """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""
+        self.rounds += 1
+        x = self.start(target.shape[:-1])
+        self.x = self._next(x, target).astype(x.dtype, copy=False)
+
+    @abstractmethod
+    def _next(self, x: Floats, target: Floats) -> Floats: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """x_t and the number of rounds seen."""
+        return {"rounds": self.rounds} | ({} if self.x is None else {"x": self.x.copy()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.rounds = int(state["rounds"])
+        self.x = None if "x" not in state else np.array(state["x"])
+
+
+class RunningMean(Initialization):
+    """x_{t+1} = x_t − β_t (x_t − θ*_t)/η with β_t = η/t: exactly the mean of θ*_1 … θ*_t."""
+
+    def _next(self, x: Floats, target: Floats) -> Floats:
+        return x + (target - x) / self.rounds
+
+
+class Reptile(Initialization):
+    """x_{t+1} = x_t − rate·(x_t − θ*_t): §IV's constant outer rate.
+
+    Args:
+        problem: The problem.
+        rate: In (0, 1].
+    """
+
+    def __init__(self, problem: Problem, rate: float = 0.1) -> None:
+        super().__init__(problem)
+        self.rate = checks.number("rate", rate, low=0.0, high=1.0, open_low=True)
+
+    def _next(self, x: Floats, target: Floats) -> Floats:
+        return x + self.rate * (target - x)
+
+
+class Continue(Initialization):
+    """x_{t+1} = θ*_t (β = η): with the target LAST, training simply goes on."""
+
+    def _next(self, x: Floats, target: Floats) -> Floats:
+        return target
+
+
+class Reset(Initialization):
+    """x_{t+1} = x_1: every round from scratch."""
+
+    def _next(self, x: Floats, target: Floats) -> Floats:
+        return x
+
+
+INITIALIZATIONS: dict[str, type[Initialization]] = {
+    "running-mean": RunningMean,
+    "reptile": Reptile,
+    "continue": Continue,
+    "reset": Reset,
+}
+
+TARGETS = ("exact", "last", "avg")
+
+
+def make_initialization(problem: Problem, name: str, rate: float | None = None) -> Initialization:
+    """An initialization by name; ``rate`` is reptile's alone.
+
+    Raises:
+        ValueError: An unknown name, or a rate for one that has none.
+    """
+    checks.one_of("initialization", name, INITIALIZATIONS)
+    if rate is None:
+        return INITIALIZATIONS[name](problem)
+    if name != "reptile":
+        raise ValueError(f"rate={rate!r}: only initialization='reptile' takes a rate")
+    return Reptile(problem, rate)

@@ -1,0 +1,106 @@
+"""The paper's methods and their controls, each a composition of the three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from owo_agents.initialization import make_initialization
+from owo_agents.learner import Learner
+from owo_agents.model_step import GradientAscent
+from owo_agents.weighting import Constant, Dual, Normalized, Weighting
+from owo_env.problem import Problem
+
+
+def compose(
+    weighting: Weighting,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+    reset_heads: bool = False,
+) -> Learner:
+    """A learner around ``weighting`` with the default model step and outer loop.
+
+    Args:
+        weighting: The weighting.
+        learning_rate: η; default by the rule of :func:`owo_agents.model_step.default_rate`.
+        initialization: ``"running-mean"``, ``"reptile"``, ``"continue"`` or ``"reset"``; default
+            the running mean of Algorithm 1 where θ* is revealed, else §IV's reptile.
+        rate: Reptile's.
+        target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
+            last.
+        reset_heads: Users start each round with fresh heads.
+    """
+    problem = weighting.problem
+    if initialization is None:
+        initialization = "running-mean" if problem.model_bounds is not None else "reptile"
+    return Learner(
+        weighting,
+        GradientAscent(problem, learning_rate),
+        make_initialization(problem, initialization, rate),
+        target,
+        reset_heads,
+    )
+
+
+def owo_fmtl(
+    problem: Problem,
+    *,
+    initial_weights: Sequence[float] | None = None,
+    step_index: str = "slot",
+    modulus: str = "corrected",
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
+    dual = Dual(problem, initial_weights, step_index, modulus)
+    return compose(dual, learning_rate, initialization, rate, target)
+
+
+def cws(
+    problem: Problem,
+    *,
+    weights: Sequence[float] | None = None,
+    total: float | None = None,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """Constant weights with OWO-FMTL's own model step and outer loop."""
+    constant = Constant(problem, weights, total)
+    return compose(constant, learning_rate, initialization, rate, target)
+
+
+def srl(
+    problem: Problem,
+    *,
+    learning_rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
+    return compose(Dual(problem), learning_rate, "reset", None, target, reset_heads=True)
+
+
+def frozen(problem: Problem, *, target: str | None = None) -> Learner:
+    """A control that learns only between rounds: η = 0, started at the running mean of θ*.
+
+    Without an oracle its own last model never moves: it stays at x_1.
+    """
+    return compose(Dual(problem), 0.0, "running-mean", None, target)
+
+
+def owo_normalized(
+    problem: Problem,
+    *,
+    total: float | None = None,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
+    weighting = Normalized(Dual(problem), total)
+    return compose(weighting, learning_rate, initialization, rate, target)

@@ -1,0 +1,79 @@
+"""Model step: how the shared model follows the users' weighted gradient within a round."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+# §IV's rate, for problems whose constants nobody knows.
+PRACTICAL_RATE = 0.1
+
+
+def largest_stable_rate(problem: Problem) -> float:
+    """2/(K p_max L): gradient ascent's stability limit at full priority; ∞ where L is unknown."""
+    if problem.smoothness is None:
+        return math.inf
+    _, p_max = problem.priority_bounds
+    return 2 / (problem.num_users * p_max * problem.smoothness)
+
+
+def default_rate(problem: Problem) -> float:
+    """η = min(D_Θ/(G_Θ√m), 2/(K p_max L)): Algorithm 1's step, kept stable.
+
+    Where D_Θ or G_Θ is unknown (deep scenarios): 0.1, as in §IV.
+    """
+    if problem.diameter is None or problem.gradient_bound is None:
+        return PRACTICAL_RATE
+    rate = problem.diameter / (problem.gradient_bound * math.sqrt(problem.num_slots))
+    return min(rate, largest_stable_rate(problem))
+
+
+class GradientAscent:
+    """θ ← Π_Θ(θ + η g), eq. 5, with g = Σ_k p_k ∇u_k an ascent direction.
+
+    Args:
+        problem: The problem.
+        learning_rate: η ≥ 0; default by :func:`default_rate`. Above the largest stable rate
+            it warns, naming both.
+
+    Raises:
+        ValueError: η is negative or not finite.
+    """
+
+    def __init__(self, problem: Problem, learning_rate: float | None = None) -> None:
+        self.problem = problem
+        if learning_rate is None:
+            self.learning_rate = default_rate(problem)
+            return
+        self.learning_rate = checks.number("learning_rate", learning_rate, low=0.0)
+        stable = largest_stable_rate(problem)
+        if self.learning_rate > stable * (1 + 1e-9):
+            warnings.warn(
+                f"learning_rate={self.learning_rate:g} is above the largest stable step "
+                f"{stable:g} = 2/(K p_max L): the model may oscillate between the walls of Θ",
+                stacklevel=2,
+            )
+
+    def begin_round(self) -> None:
+        """A round opens; a constant step keeps nothing."""
+
+    def update(self, model: Floats, gradient: Floats) -> Floats:
+        """The next slot's model, shape (..., d), in the dtype of the problem."""
+        moved = model + self.learning_rate * gradient
+        return self.problem.project(moved.astype(model.dtype, copy=False))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the step carries over rounds: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,119 @@
+"""The loop of an agent and an environment, and the record of each round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from owo_agents.agent import Agent
+from owo_agents.registry import check_gradients, problem_of
+from owo_env import checks
+
+Array = NDArray[Any]
+
+# What the environment itself puts into a round's last info; the rest goes to ``extras``.
+_OWN = {"round", "slot", "fairest_model", "fairest_fairness", "regret"}
+
+
+class AgentError(RuntimeError):
+    """An agent played something impossible; the message names agent, round and slot."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What happened in one round; arrays have the batch axes (N,) in front, if any.
+
+    Attributes:
+        round: The round's number t, from 1.
+        fairness: F_α of the round's mean utilities.
+        regret: F_α at θ*_t less ``fairness``; None without hindsight.
+        utilities: The round's mean utilities, (..., K).
+        weights: The round's mean priorities, (..., K).
+        model: The last θ played, (..., d).
+        extras: What else the round's last info holds (violations, validation loss, …).
+    """
+
+    round: int
+    fairness: Array
+    regret: Array | None
+    utilities: Array
+    weights: Array
+    model: Array
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+def play(
+    env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+    agent: Agent,
+    rounds: int,
+    seed: int | None = None,
+) -> Iterator[RoundRecord]:
+    """Play ``rounds`` rounds, yielding a record after each.
+
+    Args:
+        env: Scalar or vector; a vector environment must have ``autoreset_mode=DISABLED``, so
+            that a round's last observation is the round's own.
+        agent: Any agent; it keeps what it learned from earlier rounds.
+        rounds: How many.
+        seed: Starts the stream at round 1; None opens the stream's next round.
+
+    Raises:
+        ValueError: ``rounds`` < 1, or the agent needs gradients that ``env`` does not give.
+        AgentError: The agent's action is not finite or outside the space, or a utility is not
+            finite; the message names agent, round and slot.
+    """
+    checks.whole("rounds", rounds, low=1)
+    check_gradients(agent, env)
+    mode = env.metadata.get("autoreset_mode")
+    if isinstance(env, VectorEnv) and mode is not AutoresetMode.DISABLED:
+        raise ValueError(
+            f"env has autoreset_mode={mode}: play() needs AutoresetMode.DISABLED "
+            "(gym.make_vec(..., autoreset_mode='Disabled'))"
+        )
+    return _rounds(env, agent, rounds, seed)
+
+
+def _rounds(env: Any, agent: Agent, rounds: int, seed: int | None) -> Iterator[RoundRecord]:
+    for t in range(rounds):
+        options = dict(getattr(agent, "reset_options", {}))
+        obs, info = env.reset(seed=seed if t == 0 else None, options=options)
+        yield _round(env, agent, obs, info)
+
+
+def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any]) -> RoundRecord:
+    num_slots = problem_of(env).num_slots
+    fairness: Any = 0.0
+    utilities: Any = 0.0
+    weights: Any = 0.0
+    agent.begin_round(obs, info)
+    for _ in range(num_slots):
+        action = agent.act(obs, info)
+        try:
+            obs, reward, _, _, info = env.step(action)
+        except (ValueError, FloatingPointError) as error:
+            raise AgentError(f"agent {_name(agent)}: {error}") from error
+        agent.learn(obs, info)
+        fairness = fairness + reward
+        utilities = utilities + obs["utilities"]
+        weights = weights + np.asarray(action["weights"])
+    agent.end_round(obs, info)
+    number = info["round"]
+    return RoundRecord(
+        round=int(number if np.ndim(number) == 0 else number[0]),
+        fairness=np.asarray(fairness),
+        regret=np.asarray(info["regret"]) if "regret" in info else None,
+        utilities=utilities / num_slots,
+        weights=weights / num_slots,
+        model=np.asarray(action["model"]),
+        extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")},
+    )
+
+
+def _name(agent: Agent) -> str:
+    return getattr(agent, "name", None) or type(agent).__name__

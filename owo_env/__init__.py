@@ -1,0 +1,29 @@
+"""Fair online multi-task learning for AI-RANs as a Gymnasium environment.
+
+Importing this package registers ``AIRAN-FairMTL-v0``.
+"""
+
+import gymnasium as gym
+
+from owo_env.env import AIRANEnv
+from owo_env.problem import Problem
+from owo_env.scenarios import Scenario, Stream, make_scenario, register_scenario
+from owo_env.scenarios import names as scenario_names
+from owo_env.vector_env import AIRANVectorEnv
+
+gym.register(
+    id="AIRAN-FairMTL-v0",
+    entry_point="owo_env.env:AIRANEnv",
+    vector_entry_point="owo_env.vector_env:AIRANVectorEnv",
+)
+
+__all__ = [
+    "AIRANEnv",
+    "AIRANVectorEnv",
+    "Problem",
+    "Scenario",
+    "Stream",
+    "make_scenario",
+    "register_scenario",
+    "scenario_names",
+]

@@ -1,0 +1,74 @@
+"""Errors that name the argument, its value and what is allowed."""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not registered, with the nearest names first.
+
+    Args:
+        kind: What is being named, for example ``"scenario"``.
+        name: What was given.
+        known: The names that exist.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return ValueError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def one_of(argument: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless ``value`` is one of the ``allowed`` names."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise unknown(argument, value, allowed)
+
+
+def number(
+    argument: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+) -> float:
+    """``value`` as a finite float within [low, high] (or (low, high]), or ValueError."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good and hasattr(value, "__float__") and not isinstance(value, str | bool):
+        good = True
+    number_ = float(value) if good else math.nan  # type: ignore[arg-type]
+    below = number_ <= low if open_low else number_ < low
+    if not math.isfinite(number_) or below or number_ > high:
+        left = "(" if open_low else "["
+        raise ValueError(
+            f"{argument}={value!r}: must be a finite number in {left}{low:g}, {high:g}]"
+        )
+    return number_
+
+
+def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:
+    """``value`` as an int within [low, high], or ValueError."""
+    if (
+        isinstance(value, bool)
+        or not hasattr(value, "__index__")
+        or value.__index__() < low
+        or (high is not None and value.__index__() > high)
+    ):
+        upper = "" if high is None else f" and at most {high}"
+        raise ValueError(f"{argument}={value!r}: must be a whole number, at least {low}{upper}")
+    return int(value.__index__())
+
+
+def keywords(what: str, callable_: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise TypeError, with the nearest names, if ``callable_`` does not take a keyword."""
+    parameters = inspect.signature(callable_).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for name in given:
+        if name not in known:
+            raise TypeError(str(unknown(f"argument of {what}", name, known)))

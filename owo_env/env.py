@@ -1,0 +1,239 @@
+"""The Gymnasium environment: one episode is one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks, fairness
+from owo_env.scenarios import Scenario, Stream, make_scenario
+from owo_env.spaces import (
+    GRADIENTS,
+    action_space,
+    bad_action,
+    check_shapes,
+    observation_space,
+    zero_observation,
+)
+
+Floats = NDArray[np.floating]
+
+
+class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
+    """Fair online multi-task learning at an AI-RAN server.
+
+    ## Description
+    K users share one model θ at the RAN server. In each round t every user has a task of m jobs,
+    one a slot. The learner plays θ_ti and priorities p_ti *before* it sees slot i; the users run
+    their jobs on θ_ti; the environment answers with their utilities and a gradient.
+
+    An episode is a round: ``reset(seed=s)`` starts the stream at round 1, ``reset()`` opens the
+    next round (in mid-round it abandons the present one). Users' local heads live on across
+    rounds; an agent carries what it learned and is never reset by the environment.
+
+    ## Action space
+    ``Dict(model: Box (d,), weights: Box (K,) ≥ 0)``: the shared model θ ∈ Θ and the priorities
+    p = −w. A model outside Θ is an error, not silently projected.
+
+    ## Observation space
+    The feedback of the slot just played; zeros and slot 0 at reset.
+
+    | key | shape | meaning |
+    |---|---|---|
+    | ``utilities`` | (K,) | u_k(θ), never clipped |
+    | ``gradient`` | (d,) | Σ_k p_k ∇u_k(θ), an ascent direction (``gradients="weighted"``) |
+    | ``gradients`` | (K, d) | ∇u_k(θ) of every user (``gradients="per_user"``) |
+    | ``slot`` | () | slots played in this round, 0 … m |
+
+    ## Reward
+    F_α(ū_1..i) − F_α(ū_1..i−1) with ū the mean utilities so far and F_α of nothing = 0, so that a
+    round's return is F_α((1/m) Σ_i u_ti), eq. 1. Below u_min F_α goes on along its tangent.
+
+    ## Episode end
+    ``terminated`` after m slots. A round ends by nature: nothing is to be bootstrapped.
+
+    ## Info
+    Every step: ``round`` and ``slot``. At the end of a round: ``violations`` (utilities of the
+    round outside [u_min, u_max]), what the scenario adds, and with hindsight ``fairest_model``
+    (θ*_t of eq. 2), ``fairest_fairness`` and ``regret``.
+
+    ## Arguments
+    ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``alpha`` and
+    ``num_slots``: None takes the scenario's own; ``gradients``: ``"weighted"`` or
+    ``"per_user"``; ``hindsight``: reveal θ* at the end of a round where the scenario has an exact
+    oracle (False for speed); ``render_mode``: None, ``"rgb_array"`` or ``"ansi"``. All other
+    arguments go to the scenario.
+
+    ## Vectorized environment
+    ``gym.make_vec`` gives the native :class:`owo_env.vector_env.AIRANVectorEnv`.
+
+    ## Version history
+    * v0: first version.
+
+    Raises:
+        ValueError: An argument is outside its domain (the message names it).
+        TypeError: An argument that neither the environment nor the scenario has.
+    """
+
+    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 8}
+
+    def __init__(
+        self,
+        scenario: str | Mapping[str, Any] | Scenario = "sinusoid",
+        alpha: float | None = None,
+        num_slots: int | None = None,
+        gradients: str = "weighted",
+        hindsight: bool = True,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        checks.one_of("gradients", gradients, GRADIENTS)
+        if render_mode is not None:
+            checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
+        self.scenario = make_scenario(scenario, alpha=alpha, num_slots=num_slots, **settings)
+        self.hindsight = bool(hindsight) and self.scenario.has_oracle
+        self.problem = replace(self.scenario.problem, hindsight=self.hindsight)
+        self.gradients = gradients
+        self.render_mode = render_mode
+        self.action_space = action_space(self.problem)
+        self.observation_space = observation_space(self.problem, gradients)
+        self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
+        self._stream: Stream | None = None
+        self._playing = False
+        self._round = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start the stream at round 1 (with ``seed``) or open its next round (without).
+
+        Args:
+            seed: Of the stream; every draw of the scenario depends on it alone.
+            options: Passed to the scenario; ``reset_heads=True`` gives users fresh heads.
+        """
+        super().reset(seed=seed)
+        if seed is not None or self._stream is None:
+            self._stream = self.scenario.stream(self.np_random, self.hindsight)
+            self._round = 0
+        self._stream.open_round(options or {})
+        self._round += 1
+        self._playing = True
+        self._slot = 0
+        self._sums = [0.0] * self.problem.num_users
+        self._fairness = 0.0
+        self._violations = 0
+        self._last_weights: Floats | None = None
+        return zero_observation(self.problem, self.gradients), {"round": self._round, "slot": 0}
+
+    def step(
+        self, action: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Play one slot.
+
+        Args:
+            action: ``{"model": θ (d,), "weights": p (K,)}``.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The round is over, or was never begun.
+            ValueError: The action is outside the action space; round and slot are named.
+            FloatingPointError: A user's utility is not finite.
+        """
+        stream = self._stream
+        if stream is None or not self._playing:
+            raise gym.error.ResetNeeded("no round is open: call reset() before step()")
+        model, weights = self._checked(action)
+        utilities, gradient = stream.play(
+            self._slot, model, weights, self._gradient_key == "gradients"
+        )
+        self._slot = slot = self._slot + 1
+        before = self._fairness
+        self._tally(utilities)
+        obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
+        info = {"round": self._round, "slot": slot, **stream.slot_info()}
+        self._last_weights = weights
+        done = slot == self.problem.num_slots
+        if done:
+            self._playing = False
+            info |= self._hindsight_info(stream)
+        return obs, self._fairness - before, done, False, info
+
+    def evaluate(self, model: Floats) -> Floats:
+        """Utilities (m, K) of any ``model`` (d,) in every slot of the round just ended.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was ended since the last reset.
+            ValueError: The model is of the wrong shape or outside Θ.
+        """
+        if self._stream is None or self._playing:
+            raise gym.error.ResetNeeded("evaluate() speaks of the round just ended: end it first")
+        model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
+        return self._stream.evaluate(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stream's state at the end of a round, for :meth:`load_state_dict`."""
+        if self._stream is None or self._playing:
+            raise gym.error.ResetNeeded("a stream is saved between rounds: end the round first")
+        return {"round": self._round, "stream": self._stream.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state: the next ``reset()`` opens the round after it."""
+        self._stream = self.scenario.stream(self.np_random, self.hindsight)
+        self._stream.load_state_dict(state["stream"])
+        self._round = int(state["round"])
+        self._playing = False
+
+    def _checked(self, action: Mapping[str, Any]) -> tuple[Floats, Floats]:
+        """The action's arrays; plain comparisons, since they cost less than numpy's on few."""
+        problem = self.problem
+        try:
+            model = np.asarray(action["model"], problem.initial_model.dtype)
+            weights = np.asarray(action["weights"], np.float64)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
+            ) from error
+        check_shapes(model, weights, problem, ())
+        if problem.model_bounds is None:
+            good = bool(np.isfinite(model).all())
+        else:
+            low, high = problem.model_bounds
+            good = all([low <= theta_j <= high for theta_j in model.tolist()])
+        if not good or not all([0.0 <= p_k < np.inf for p_k in weights.tolist()]):
+            raise self._located(bad_action(model, weights, problem))
+        return model, weights
+
+    def _tally(self, utilities: Sequence[float]) -> None:
+        """Add a slot's utilities to the round's; F_α of the new means."""
+        problem, slot = self.problem, self._slot
+        u_min, u_max = problem.utility_bounds
+        sums = self._sums
+        low = np.inf
+        for k, u_k in enumerate(utilities):
+            if not u_min <= u_k <= u_max:
+                self._violation(k, u_k)
+            sums[k] = total = sums[k] + u_k
+            low = total if total < low else low
+        means = np.array(sums) / slot
+        inside = low >= u_min * slot * (1 + 1e-12)
+        self._fairness = fairness.total(means, problem.alpha, None if inside else u_min)
+
+    def _violation(self, k: int, u_k: float) -> None:
+        if not np.isfinite(u_k):
+            raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
+        self._violations += 1
+
+    def _located(self, error: Exception) -> Exception:
+        return type(error)(f"round {self._round}, slot {self._slot + 1}: {error}")
+
+    def _hindsight_info(self, stream: Stream) -> dict[str, Any]:
+        info: dict[str, Any] = {"violations": self._violations, **stream.round_info()}
+        best = stream.fairest() if self.hindsight else None
+        if best is not None:
+            info["fairest_model"], info["fairest_fairness"] = best
+            info["regret"] = best[1] - self._fairness
+        return info

@@ -1,0 +1,42 @@
+"""When an adversary corrupts a user's labels; shared by all scenarios (paper §IV)."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONVEX = ("none", "blocks")
+
+
+def block_parity(num_slots: int) -> NDArray[np.integer]:
+    """0 or 1 for each slot: which of the alternating blocks of ⌊√m⌋ slots it lies in; (m,)."""
+    return np.arange(num_slots) // math.isqrt(num_slots) % 2
+
+
+def every_block(num_slots: int) -> NDArray[np.bool_]:
+    """True in one slot out of every ⌊√m⌋: slots ⌊√m⌋, 2⌊√m⌋, … counted from 1; (m,)."""
+    return np.arange(1, num_slots + 1) % math.isqrt(num_slots) == 0
+
+
+def label_signs(
+    adversary: str, num_slots: int, first_round: NDArray[np.integer], rounds: int
+) -> NDArray[np.floating]:
+    """±1 for a real label in each slot.
+
+    ``blocks``: the sign flips every ⌊√m⌋ slots; odd rounds start with the true sign, even ones
+    with the opposite ("ping-pong").
+
+    Args:
+        adversary: One of ``CONVEX``.
+        num_slots: m.
+        first_round: Number of the block's first round in each stream, from 1; shape (N,).
+        rounds: Rounds in the block.
+
+    Returns:
+        Shape (rounds, m, N).
+    """
+    if adversary == "none":
+        return np.ones((rounds, num_slots, len(first_round)))
+    number = first_round + np.arange(rounds)[:, None]  # (rounds, N)
+    parity = block_parity(num_slots)[:, None] + number[:, None, :] + 1
+    return 1.0 - 2.0 * (parity % 2)

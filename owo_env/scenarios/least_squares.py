@@ -1,0 +1,192 @@
+"""The base of the convex scenarios: play, sufficient statistics and oracle of least squares.
+
+A scenario adds only how its data are drawn (:meth:`LeastSquares.draw`). One buffer of rounds
+serves one stream or a batch of N, so that both have the same data and the same physics.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env.oracle import fairest_model
+from owo_env.problem import Problem
+from owo_env.scenarios.base import Scenario, Stream
+from owo_env.scenarios.slots import SlotData, play_users
+
+Floats = NDArray[np.floating]
+Generators = Sequence[np.random.Generator]
+
+SLOTS_PER_BLOCK = 512
+ORACLE_BATCH = 512
+
+
+class LeastSquares(Scenario):
+    """Users whose losses are squared errors of one linear model θ ∈ Θ.
+
+    Args:
+        problem: The scenario's constants.
+        l_max: Utility is l_max − loss; l_max ≤ u_max, since losses are ≥ 0.
+
+    Attributes:
+        rounds_per_block: Rounds drawn at a time; depends on m alone, never on the number of
+            streams, so that a stream's data do not depend on its neighbours.
+
+    Raises:
+        ValueError: ``l_max`` above u_max or not above u_min.
+    """
+
+    has_oracle: ClassVar[bool] = True
+
+    def __init__(self, problem: Problem, l_max: float) -> None:
+        u_min, u_max = problem.utility_bounds
+        if not u_min < l_max <= u_max:
+            raise ValueError(
+                f"l_max={l_max!r}: must be above u_min={u_min:g} and at most u_max={u_max:g}"
+            )
+        self.problem = problem
+        self.l_max = float(l_max)
+        self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
+
+    @abstractmethod
+    def draw(self, rngs: Generators, first_round: NDArray[np.integer]) -> SlotData:
+        """The next ``rounds_per_block`` rounds of each stream.
+
+        Args:
+            rngs: One generator a stream; each stream's data come from its own alone.
+            first_round: The number (from 1) of each stream's first round in the block, (N,).
+        """
+
+    def stream(self, rng: np.random.Generator, hindsight: bool) -> LeastSquaresStream:
+        return LeastSquaresStream(self, rng, hindsight)
+
+    def fairest(self, data: SlotData) -> tuple[Floats, Floats]:
+        """θ* and F_α of every round in a block, eq. 2: shapes (rounds, d, N), (rounds, N)."""
+        problem = self.problem
+        H, b, s = data.moments()
+        rounds, d, _, users, n = H.shape
+        H_ = np.ascontiguousarray(np.transpose(H, (0, 4, 3, 1, 2))).reshape(-1, users, d, d)
+        b_ = np.ascontiguousarray(np.transpose(b, (0, 3, 2, 1))).reshape(-1, users, d)
+        s_ = np.ascontiguousarray(np.transpose(s, (0, 2, 1))).reshape(-1, users)
+        models, values = [], []
+        for i in range(0, len(s_), ORACLE_BATCH):
+            part = slice(i, i + ORACLE_BATCH)
+            best = fairest_model(
+                H_[part],
+                b_[part],
+                s_[part],
+                l_max=self.l_max,
+                alpha=problem.alpha,
+                u_min=problem.utility_bounds[0],
+                bounds=problem.model_bounds,
+                anchor=problem.initial_model,
+            )
+            models.append(best.model)
+            values.append(best.fairness)
+        model = np.concatenate(models).reshape(rounds, n, d)
+        return np.moveaxis(model, 1, -1), np.concatenate(values).reshape(rounds, n)
+
+
+class RoundBuffer:
+    """The present rounds of N streams, drawn (and solved) a block ahead.
+
+    Streams may stand at different rounds of their blocks: a caller can reset some of them alone.
+
+    Attributes:
+        round: Number of each stream's present round, from 1; (N,).
+        row: Where in the block each stream's present round lies; (N,).
+    """
+
+    def __init__(self, scenario: LeastSquares, rngs: Generators, hindsight: bool) -> None:
+        self.scenario = scenario
+        self.hindsight = hindsight
+        self.rngs = list(rngs)
+        self.round = np.zeros(len(self.rngs), int)
+        self.row = np.full(len(self.rngs), scenario.rounds_per_block - 1)
+        self.data: SlotData | None = None
+        self.model: Floats | None = None
+        self.value: Floats | None = None
+
+    def restart(self, n: int, rng: np.random.Generator) -> None:
+        """Start stream ``n`` anew from ``rng``; ``open_round`` then opens its round 1."""
+        self.rngs[n] = rng
+        self.round[n] = 0
+        self.row[n] = self.scenario.rounds_per_block - 1
+
+    def open_round(self, which: NDArray[np.integer]) -> None:
+        """Move the streams of index ``which`` to their next round."""
+        self.round[which] += 1
+        self.row[which] += 1
+        dry = which[self.row[which] == self.scenario.rounds_per_block]
+        if len(dry):
+            self._refill(dry)
+            self.row[dry] = 0
+
+    def _refill(self, which: NDArray[np.integer]) -> None:
+        data = self.scenario.draw([self.rngs[n] for n in which], self.round[which])
+        solved = self.scenario.fairest(data) if self.hindsight else None
+        if len(which) == len(self.rngs):
+            self.data = data
+            self.model, self.value = solved or (None, None)
+            return
+        if self.data is None:
+            raise RuntimeError("the first round must be opened in all streams together")
+        for whole, part in zip(self.data.arrays, data.arrays):
+            whole[..., which] = part
+        for name, values in data.about.items():
+            self.data.about[name][..., which] = values
+        if solved is not None and self.model is not None and self.value is not None:
+            self.model[..., which], self.value[..., which] = solved
+
+
+class LeastSquaresStream(Stream):
+    """One stream: the buffer's round as Python floats, which cost less than arrays of 4."""
+
+    def __init__(self, scenario: LeastSquares, rng: np.random.Generator, hindsight: bool) -> None:
+        self.scenario = scenario
+        self.buffer = RoundBuffer(scenario, [rng], hindsight)
+        self._all = np.array([0])
+        self._slots: list[Any] = []
+        self._error: Any = None
+
+    def open_round(self, options: Mapping[str, Any]) -> None:
+        self.buffer.open_round(self._all)
+        data, row = self.buffer.data, int(self.buffer.row[0])
+        assert data is not None
+        self._error = data.error
+        self._slots = _as_floats(data, row)
+
+    def play(
+        self, slot: int, model: Floats, weights: Floats, per_user: bool
+    ) -> tuple[Sequence[float], Floats]:
+        p = None if per_user else weights.tolist()
+        utilities, gradient = play_users(
+            self._error, self._slots[slot], model.tolist(), p, self.scenario.l_max
+        )
+        return utilities, np.array(gradient)
+
+    def evaluate(self, model: Floats) -> Floats:
+        theta = model.tolist()
+        played = (play_users(self._error, s, theta, None, self.scenario.l_max) for s in self._slots)
+        return np.array([utilities for utilities, _ in played])
+
+    def round_info(self) -> dict[str, Any]:
+        data, row = self.buffer.data, self.buffer.row[0]
+        assert data is not None
+        return {name: values[row, ..., 0].copy() for name, values in data.about.items()}
+
+    def fairest(self) -> tuple[Floats, float] | None:
+        model, value, row = self.buffer.model, self.buffer.value, self.buffer.row[0]
+        if model is None or value is None:
+            return None
+        return model[row, :, 0].copy(), float(value[row, 0])
+
+
+def _as_floats(data: SlotData, row: int) -> list[list[tuple[Any, ...]]]:
+    """Round ``row`` of a one-stream block as nested lists: slot, user, the loss's arguments."""
+    parts = [np.moveaxis(array[row, ..., 0], -1, 1).tolist() for array in data.arrays]
+    return [list(zip(*slot)) for slot in zip(*parts)]
