@@ -1,0 +1,246 @@
+"""The environment against Gymnasium's own checks and the protocol of one episode a round."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.wrappers import RecordEpisodeStatistics
+
+import owo_env
+from owo_env import fairness
+
+ID = "AIRAN-FairMTL-v0"
+
+# check_env's advice on spaces in physical units; every other warning is an error.
+ADVICE = (
+    "For Box action spaces, we recommend using a symmetric and normalized space",
+    "A Box observation space minimum value is -infinity",
+    "A Box observation space maximum value is infinity",
+    "A Box action space maximum value is infinity",
+    "A Box action space minimum value is -infinity",
+)
+
+SMALL = {
+    "sinusoid": {"num_slots": 5},
+    "csi-prediction": {"num_slots": 4},
+    "rainbow-mnist": {"num_slots": 2},
+}
+
+
+def check(env):
+    with warnings.catch_warnings():
+        for advice in ADVICE:
+            warnings.filterwarnings("ignore", message=f".*{advice}")
+        check_env(env.unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("gradients", ["weighted", "per_user"])
+@pytest.mark.parametrize("scenario", SMALL)
+def test_gymnasium_checker_passes(scenario, gradients):
+    check(gym.make(ID, scenario=scenario, gradients=gradients, **SMALL[scenario]))
+
+
+def random_round(env, rng, seed=None):
+    """A round of random models and weights; the last info, the actions and the return."""
+    _, info = env.reset(seed=seed)
+    problem = env.unwrapped.problem
+    actions, rewards, utilities = [], [], []
+    done = False
+    while not done:
+        actions.append(
+            {
+                "model": rng.uniform(-1, 1, problem.dim).astype(problem.initial_model.dtype),
+                "weights": rng.uniform(0.1, 1, problem.num_users),
+            }
+        )
+        obs, reward, done, truncated, info = env.step(actions[-1])
+        rewards.append(reward)
+        utilities.append(obs["utilities"])
+        assert not truncated
+    return info, actions, rewards, np.array(utilities)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
+def test_return_is_the_fairness_of_the_rounds_mean_utilities(alpha):
+    env = RecordEpisodeStatistics(gym.make(ID, num_slots=7, alpha=alpha))
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        info, _, rewards, utilities = random_round(env, rng, seed)
+        expected = fairness.fairness(utilities.mean(axis=0), alpha, u_min=2.0)
+        assert len(rewards) == 7
+        assert info["episode"]["r"] == pytest.approx(expected, abs=1e-12)
+        best = env.unwrapped.evaluate(info["fairest_model"]).mean(axis=0)
+        assert info["fairest_fairness"] == pytest.approx(
+            fairness.fairness(best, alpha, u_min=2.0), abs=1e-10
+        )
+        assert info["regret"] == pytest.approx(info["fairest_fairness"] - expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("adversary", ["none", "blocks"])
+def test_a_model_constant_within_the_round_never_has_negative_regret(adversary):
+    env = gym.make(ID, adversary=adversary, num_slots=9)
+    rng = np.random.default_rng(1)
+    for t in range(40):
+        env.reset(seed=0 if t == 0 else None)
+        action = {"model": rng.uniform(-1, 1, 4), "weights": np.ones(2)}
+        for _ in range(9):
+            info = env.step(action)[-1]
+        assert info["regret"] >= -1e-10
+
+
+def test_evaluate_says_what_the_users_would_have_had():
+    env = gym.make(ID, num_slots=6)
+    rng = np.random.default_rng(2)
+    model = rng.uniform(-1, 1, 4)
+    env.reset(seed=3)
+    played = np.array(
+        [env.step({"model": model, "weights": np.ones(2)})[0]["utilities"] for _ in range(6)]
+    )
+    assert (env.unwrapped.evaluate(model) == played).all()
+
+
+@pytest.mark.parametrize("adversary", ["none", "blocks"])
+def test_gradient_is_the_derivative_of_the_weighted_utility(adversary):
+    kwargs = {"num_slots": 4, "adversary": adversary}
+    rng = np.random.default_rng(4)
+    info, actions, _, _ = random_round(gym.make(ID, **kwargs), rng, seed=5)
+    env = gym.make(ID, gradients="per_user", **kwargs)
+    weighted = gym.make(ID, **kwargs)
+    env.reset(seed=5), weighted.reset(seed=5)
+    for i, action in enumerate(actions):
+        per_user = env.step(action)[0]["gradients"]
+        total = weighted.step(action)[0]["gradient"]
+        assert action["weights"] @ per_user == pytest.approx(total, abs=1e-12)
+        actions[i]["per_user"] = per_user
+    for i, action in enumerate(actions):
+        for j in range(4):
+            h = 1e-6 * np.eye(4)[j] * (-1 if action["model"][j] > 0 else 1)
+            ahead = env.unwrapped.evaluate(action["model"] + h)[i]
+            here = env.unwrapped.evaluate(action["model"])[i]
+            assert (ahead - here) / h[j] == pytest.approx(action["per_user"][:, j], abs=1e-4)
+
+
+def test_same_seed_same_bits_and_reset_goes_on_to_the_next_round():
+    def stream(env, seed, rounds=40):
+        rng = np.random.default_rng(0)
+        return [random_round(env, rng, seed if t == 0 else None)[::3] for t in range(rounds)]
+
+    first, again = (stream(gym.make(ID, num_slots=16), 11) for _ in range(2))
+    assert data_equivalence(first, again)
+    assert [info["round"] for info, _ in first] == list(range(1, 41))
+    other = stream(gym.make(ID, num_slots=16), 12, rounds=1)
+    assert (other[0][1] != first[0][1]).any()
+
+
+def test_a_reset_in_mid_round_consumes_the_round():
+    rng = np.random.default_rng(0)
+    env = gym.make(ID, num_slots=3)
+    env.reset(seed=1)
+    env.step({"model": np.zeros(4), "weights": np.ones(2)})
+    abandoned = random_round(env, np.random.default_rng(0))
+    env.reset(seed=1)
+    random_round(env, rng, seed=1)
+    assert abandoned[0]["round"] == 2
+    kept = random_round(env, np.random.default_rng(0))
+    assert data_equivalence(abandoned[3], kept[3])
+
+
+def test_hindsight_can_be_switched_off():
+    env = gym.make(ID, num_slots=3, hindsight=False)
+    info, *_ = random_round(env, np.random.default_rng(0), seed=0)
+    assert not env.unwrapped.problem.hindsight
+    assert not {"regret", "fairest_model"} & set(info)
+
+
+def test_every_way_to_make_it_gives_the_same_stream():
+    makes = [
+        lambda: gym.make(ID, scenario="sinusoid", num_slots=4),
+        lambda: gym.make(f"owo_env:{ID}", num_slots=4),
+        lambda: gym.make(ID, scenario={"name": "sinusoid", "num_slots": 4}),
+        lambda: gym.make(ID, scenario=owo_env.make_scenario("sinusoid", num_slots=4)),
+    ]
+    rounds = [random_round(make(), np.random.default_rng(0), seed=9) for make in makes]
+    assert all(data_equivalence(rounds[0], other) for other in rounds[1:])
+
+    vector = gym.vector.SyncVectorEnv([makes[0]] * 2)
+    vector.reset(seed=9)
+    model = np.stack([a["model"] for a in rounds[0][1][:1]] * 2)
+    weights = np.stack([a["weights"] for a in rounds[0][1][:1]] * 2)
+    obs, *_ = vector.step({"model": model, "weights": weights})
+    assert (obs["utilities"][0] == rounds[0][3][0]).all()
+
+
+def test_spec_survives_json():
+    spec = gym.make(ID, scenario="sinusoid", adversary="blocks", num_slots=4).spec
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
+    assert again.unwrapped.scenario.adversary == "blocks"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"scenario": "sinusoyd"}, ValueError, "did you mean 'sinusoid'"),
+        ({"scenario": {"num_slots": 3}}, ValueError, "needs the key 'name'"),
+        ({"scenario": 3}, TypeError, "scenario=3"),
+        ({"adversery": "blocks"}, TypeError, "did you mean 'adversary'"),
+        ({"adversary": "block"}, ValueError, "did you mean 'blocks'"),
+        ({"alpha": -1}, ValueError, "alpha=-1"),
+        ({"alpha": float("nan")}, ValueError, "alpha=nan"),
+        ({"num_slots": 0}, ValueError, "num_slots=0"),
+        ({"num_slots": 2.5}, ValueError, "num_slots=2.5"),
+        ({"utility_bounds": (0.0, 6.0)}, ValueError, "u_min"),
+        ({"utility_bounds": (6.0, 6.0)}, ValueError, "u_max"),
+        ({"l_max": 7.0}, ValueError, "l_max=7.0"),
+        ({"gradients": "all"}, ValueError, "gradients"),
+        ({"render_mode": "human"}, ValueError, "render_mode"),
+    ],
+)
+def test_bad_settings_are_named(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        owo_env.AIRANEnv(**kwargs)
+
+
+GOOD = {"model": np.zeros(4), "weights": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": np.zeros(3)}, r"action\['model'\] has shape \(3,\)"),
+        ({"weights": np.ones((2, 1))}, r"action\['weights'\] has shape \(2, 1\)"),
+        ({"model": np.array([0, np.nan, 0, 0])}, r"round 1, slot 2: action\['model'\] is not fini"),
+        ({"model": np.array([0, 0, 0, np.inf])}, "not finite: inf at index"),
+        ({"model": np.array([0, 0, 1.01, 0])}, r"is 1.01 at index \(2,\): must lie in \[-1, 1\]"),
+        ({"weights": np.array([1, -0.1])}, r"action\['weights'\] is -0.1"),
+        ({"weights": np.array([np.nan, 1])}, r"action\['weights'\] is not finite"),
+        ({"model": "zero"}, "must be a mapping with the arrays"),
+    ],
+)
+def test_bad_actions_are_named_and_cost_nothing(change, message):
+    env = owo_env.AIRANEnv(num_slots=3)
+    env.reset(seed=0)
+    env.step(GOOD)
+    with pytest.raises(ValueError, match=message):
+        env.step({**GOOD, **change})
+    assert env.step(GOOD)[-1]["slot"] == 2
+
+
+def test_step_needs_an_open_round():
+    env = owo_env.AIRANEnv(num_slots=1)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(GOOD)
+    env.reset(seed=0)
+    with pytest.raises(gym.error.ResetNeeded, match="end it first"):
+        env.evaluate(np.zeros(4))
+    env.step(GOOD)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(GOOD)
+
+
+def test_utilities_outside_their_bounds_are_counted_not_clipped():
+    env = owo_env.AIRANEnv(num_slots=32, utility_bounds=(5.0, 6.0))
+    info, _, _, utilities = random_round(env, np.random.default_rng(0), seed=0)
+    assert (utilities < 5).any()
+    assert info["violations"] == (utilities < 5).sum()
