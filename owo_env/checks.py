@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -48,6 +48,16 @@ def number(
             f"{argument}={value!r}: must be a finite number in {left}{low:g}, {high:g}]"
         )
     return number_
+
+
+def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
+    """``value`` as (u_min, u_max) with 0 < u_min < u_max, or ValueError."""
+    try:
+        u_min, u_max = value
+    except (TypeError, ValueError):
+        raise ValueError(f"utility_bounds={value!r}: must be a pair (u_min, u_max)") from None
+    u_min = number("utility_bounds[0] (u_min)", u_min, low=0.0, open_low=True)
+    return u_min, number("utility_bounds[1] (u_max)", u_max, low=u_min, open_low=True)
 
 
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:

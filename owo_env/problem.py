@@ -46,9 +46,7 @@ class Problem:
         checks.whole("dim", self.dim, low=1)
         checks.whole("num_slots", self.num_slots, low=1)
         checks.number("alpha", self.alpha, low=0.0)
-        u_min, u_max = self.utility_bounds
-        checks.number("utility_bounds[0] (u_min)", u_min, low=0.0, open_low=True)
-        checks.number("utility_bounds[1] (u_max)", u_max, low=u_min, open_low=True)
+        checks.utility_bounds(self.utility_bounds)
         if np.shape(self.initial_model) != (self.dim,):
             raise ValueError(
                 f"initial_model has shape {np.shape(self.initial_model)}: must be ({self.dim},)"

@@ -51,17 +51,19 @@ class Sinusoid(LeastSquares):
         checks.one_of("adversary", adversary, CONVEX)
         num_slots = checks.whole("num_slots", num_slots, low=1)
         alpha = checks.number("alpha", alpha, low=0.0)
+        u_min, u_max = checks.utility_bounds(utility_bounds)
+        l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         problem = Problem(
             num_users=2,
             dim=4,
             num_slots=num_slots,
             alpha=alpha,
-            utility_bounds=(float(utility_bounds[0]), float(utility_bounds[1])),
+            utility_bounds=(u_min, u_max),
             initial_model=np.zeros(4),
             model_bounds=(-1.0, 1.0),
             diameter=4.0,
             # Σ p_k·2√ℓ_k·‖μ‖ with p ≤ u_min^−α, ℓ ≤ l_max − u_min and ‖μ‖ ≤ 2.
-            gradient_bound=8.0 * (l_max - utility_bounds[0]) ** 0.5 / utility_bounds[0] ** alpha,
+            gradient_bound=8.0 * (l_max - u_min) ** 0.5 / u_min**alpha,
             smoothness=8.0,
         )
         super().__init__(problem, l_max)
