@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks, fairness
+from owo_env.render import Board
 from owo_env.scenarios import Scenario, Stream, make_scenario
 from owo_env.spaces import (
     GRADIENTS,
@@ -100,6 +101,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.problem = replace(self.scenario.problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode
+        self._board = None if render_mode is None else Board(self.problem)
         self.action_space = action_space(self.problem)
         self.observation_space = observation_space(self.problem, gradients)
         self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
@@ -127,7 +129,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._sums = [0.0] * self.problem.num_users
         self._fairness = 0.0
         self._violations = 0
-        self._last_weights: Floats | None = None
+        if self._board is not None:
+            self._board.open_round(self._round)
         return zero_observation(self.problem, self.gradients), {"round": self._round, "slot": 0}
 
     def step(
@@ -155,12 +158,30 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._tally(utilities)
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
         info = {"round": self._round, "slot": slot, **stream.slot_info()}
-        self._last_weights = weights
         done = slot == self.problem.num_slots
         if done:
             self._playing = False
             info |= self._hindsight_info(stream)
+        if self._board is not None:
+            self._board.record(utilities, weights, self._fairness, info)
         return obs, self._fairness - before, done, False, info
+
+    def render(self) -> Any:
+        """The round so far, as the constructor's ``render_mode`` asks.
+
+        Returns:
+            ``"rgb_array"``: a picture, uint8 (540, 960, 3); ``"ansi"``: text with line ends;
+            None: nothing, with a warning.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was ever opened.
+        """
+        if self._board is None:
+            gym.logger.warn("render() needs a render_mode: pass 'rgb_array' or 'ansi' to gym.make")
+            return None
+        if self._stream is None:
+            raise gym.error.ResetNeeded("no round is open: call reset() before render()")
+        return self._board.ansi() if self.render_mode == "ansi" else self._board.rgb_array()
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of any ``model`` (d,) in every slot of the round just ended.
