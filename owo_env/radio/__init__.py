@@ -1,0 +1,1 @@
+"""A radio link in numpy: 3GPP delay profiles, Jakes fading, response on subcarriers."""

@@ -1,0 +1,224 @@
+"""Users of one cell predict their next radio channel with one shared filter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+from owo_env.problem import Problem
+from owo_env.radio import profiles
+from owo_env.radio.channel import Grid, channels, complex_normal
+from owo_env.scenarios.measured import Measured, Recording, gradient_bound
+
+PAST = 4  # P, the latest estimates that the filter sees
+GRID = Grid()
+
+
+@dataclass(frozen=True)
+class User:
+    """A class of radio users; speed and SNR are redrawn every round.
+
+    Attributes:
+        name: The class, for reports.
+        profile: A tapped delay line of TR 38.901, for example ``"TDL-A"``.
+        delay_spread_ns: r.m.s. delay spread in ns.
+        speed_kmh: Mean speed in km/h.
+        speed_spread_kmh: Speeds are uniform within mean ± spread.
+        snr_db: Mean SNR of the channel estimates in dB.
+        snr_spread_db: SNRs are uniform in dB within mean ± spread.
+
+    Raises:
+        ValueError: An unknown profile, a speed that can be negative, or a figure that is not
+            finite.
+    """
+
+    name: str
+    profile: str
+    delay_spread_ns: float
+    speed_kmh: float
+    speed_spread_kmh: float = 0.0
+    snr_db: float = 20.0
+    snr_spread_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.one_of("profile", self.profile, profiles.NAMES)
+        checks.number("delay_spread_ns", self.delay_spread_ns, low=0.0)
+        checks.number("speed_kmh", self.speed_kmh, low=0.0)
+        checks.number("speed_spread_kmh", self.speed_spread_kmh, low=0.0, high=self.speed_kmh)
+        checks.number("snr_db", self.snr_db)
+        checks.number("snr_spread_db", self.snr_spread_db, low=0.0)
+        top = float(GRID.doppler((self.speed_kmh + self.speed_spread_kmh) / 3.6))
+        if top * GRID.slot > 0.5:
+            warnings.warn(
+                f"user {self.name!r}: a Doppler shift of up to {top:.0f} Hz is above "
+                f"{0.5 / GRID.slot:.0f} Hz, half the slot rate, and is aliased",
+                stacklevel=2,
+            )
+
+
+USERS: dict[str, User] = {
+    "edge": User("edge", "TDL-A", 30.0, 3.0, 1.0, 0.0, 2.0),
+    "vehicular": User("vehicular", "TDL-C", 300.0, 120.0, 10.0, 20.0, 2.0),
+}
+EDGE_SHARE: dict[str, float] = {"edge-heavy": 0.75, "balanced": 0.5, "vehicular-heavy": 0.25}
+
+
+class CsiPrediction(Measured):
+    """Next-slot channel prediction: least squares, d = P = 4 real taps, Θ = [−2, 2]⁴, x_1 = 0.
+
+    A user sees its P latest noisy channel estimates on 16 subcarriers 360 kHz apart and predicts
+    the true channel of the next slot, 0.5 ms later at 3.5 GHz; the loss is the mean of
+    |h − θᵀx|² over subcarriers. A user's true channel has mean power 1 in every round, so that
+    the loss is an NMSE, and predicting zero costs 1.
+
+    ``smoothness`` is 2P(1 + 10^(−SNR/10)), the trace bound on the Hessian of a mean slot of the
+    user of the lowest ``snr_db``; a single slot may exceed it, since fading does.
+    ``gradient_bound`` holds where utilities are at least u_min.
+
+    Args:
+        alpha: Fairness parameter α ≥ 0.
+        num_slots: m.
+        mix: How many users are at the cell's edge: ``"edge-heavy"`` (¾), ``"balanced"`` (½) or
+            ``"vehicular-heavy"`` (¼), at least one of each class.
+        num_users: K ≥ 2; by default 4, or as many as ``users``.
+        users: The users instead of a mix: names of ``USERS`` or mappings of :class:`User`'s fields.
+        shuffle: Whether users change places at random every round; ``info["user_class"]`` tells
+            after a round who was where, by index into ``classes``.
+        drift: If not 0, every ``drift`` rounds one user (each in turn) becomes one of the next
+            class, so that the mix changes slowly and a learned start ages.
+        adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
+            ⌊√m⌋ slots.
+        l_max: Utility is l_max − loss.
+        utility_bounds: (u_min, u_max) of the dual space.
+
+    Attributes:
+        users: The users, before any drift or shuffle.
+        classes: Their distinct classes, in order of appearance.
+
+    Raises:
+        ValueError: A setting is outside its domain.
+        TypeError: A user has an unknown field.
+    """
+
+    name: ClassVar[str] = "csi-prediction"
+    summary: ClassVar[str] = "radio users predict their channels by a shared filter, exact oracle"
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        num_slots: int = 64,
+        mix: str = "vehicular-heavy",
+        num_users: int | None = None,
+        users: Sequence[str | Mapping[str, Any]] | None = None,
+        shuffle: bool = True,
+        drift: int = 0,
+        adversary: str = "none",
+        l_max: float = 1.25,
+        utility_bounds: tuple[float, float] = (0.4, 1.25),
+    ) -> None:
+        self.users = _users(mix, num_users, users)
+        self.classes = tuple(dict.fromkeys(self.users))
+        self.shuffle = bool(shuffle)
+        self.drift = checks.whole("drift", drift, low=0)
+        if self.drift and len(self.classes) < 2:
+            raise ValueError(f"drift={drift}: needs users of at least two classes")
+        names = [user.name for user in self.classes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"users: different classes must have different names, got {names}")
+        alpha = checks.number("alpha", alpha, low=0.0)
+        snr_db = min(user.snr_db for user in self.users)
+        smoothness = 2 * PAST * (1 + 10 ** (-snr_db / 10))
+        u_min = float(utility_bounds[0])
+        problem = Problem(
+            num_users=len(self.users),
+            dim=PAST,
+            num_slots=checks.whole("num_slots", num_slots, low=1),
+            alpha=alpha,
+            utility_bounds=(u_min, float(utility_bounds[1])),
+            initial_model=np.zeros(PAST),
+            model_bounds=(-2.0, 2.0),
+            diameter=8.0,
+            gradient_bound=gradient_bound(len(self.users), alpha, u_min, l_max, smoothness),
+            smoothness=smoothness,
+        )
+        super().__init__(problem, l_max, adversary)
+        self._start = np.array([self.classes.index(user) for user in self.users])
+        self._profile = np.array([profiles.NAMES.index(user.profile) for user in self.classes])
+        self._delay_spread = 1e-9 * np.array([user.delay_spread_ns for user in self.classes])
+        self._speed, self._snr_db = (
+            np.array([[getattr(u, mean), getattr(u, spread)] for u in self.classes], float).T
+            for mean, spread in (("speed_kmh", "speed_spread_kmh"), ("snr_db", "snr_spread_db"))
+        )
+
+    @property
+    def user_classes(self) -> tuple[str, ...]:
+        """Names of the classes that ``info["user_class"]`` counts."""
+        return tuple(user.name for user in self.classes)
+
+    def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
+        rounds, m = self.rounds_per_block, self.problem.num_slots
+        places = self._places(rng, first_round + np.arange(rounds))
+        who = places.ravel()
+        speed, snr_db = (
+            means[who] + spreads[who] * rng.uniform(-1, 1, who.size)
+            for means, spreads in (self._speed, self._snr_db)
+        )
+        h = channels(
+            rng, GRID, self._profile[who], self._delay_spread[who], speed / 3.6, PAST + m
+        )  # (rounds·K, P + m, subcarriers)
+        h /= np.sqrt(np.mean(h.real**2 + h.imag**2, axis=(1, 2), keepdims=True))
+        noise = complex_normal(rng, (who.size, PAST + m - 1, GRID.subcarriers))
+        noise *= (10 ** (-snr_db / 20)).astype(np.float32)[:, None, None]
+        noise += h[:, :-1]
+        past = np.lib.stride_tricks.sliding_window_view(noise, PAST, axis=1)[..., ::-1]
+        shape = (rounds, -1, m, GRID.subcarriers)
+        return Recording(
+            features=past.reshape(*shape, PAST).swapaxes(1, 2),
+            targets=h[:, PAST:].reshape(shape).swapaxes(1, 2),
+            about={"user_class": places},
+        )
+
+    def _places(self, rng: np.random.Generator, number: NDArray[np.integer]) -> NDArray[np.integer]:
+        """The class of the user at each place in the rounds of these numbers, (rounds, K)."""
+        users = len(self._start)
+        changes = (number[:, None] - 1) // self.drift if self.drift else np.zeros((len(number), 1))
+        turns = (changes.astype(int) + users - 1 - np.arange(users)) // users
+        places = (self._start + turns) % len(self.classes)
+        order = np.argsort(rng.random(places.shape), axis=1)
+        return np.take_along_axis(places, order, axis=1) if self.shuffle else places
+
+
+def _users(
+    mix: str, num_users: int | None, users: Sequence[str | Mapping[str, Any]] | None
+) -> tuple[User, ...]:
+    """The users that the arguments name, edge users first."""
+    checks.one_of("mix", mix, EDGE_SHARE)
+    if users is None:
+        count = checks.whole("num_users", 4 if num_users is None else num_users, low=2)
+        edge = min(max(round(EDGE_SHARE[mix] * count), 1), count - 1)
+        return (USERS["edge"],) * edge + (USERS["vehicular"],) * (count - edge)
+    if isinstance(users, str) or not isinstance(users, Sequence) or len(users) < 2:
+        raise ValueError(f"users={users!r}: must be a list of at least two users")
+    if num_users is not None and num_users != len(users):
+        raise ValueError(f"num_users={num_users}: but {len(users)} users are given")
+    return tuple(_user(user) for user in users)
+
+
+def _user(user: str | Mapping[str, Any]) -> User:
+    if isinstance(user, Mapping):
+        checks.keywords("a user", User, user)
+        missing = [
+            key for key in ("name", "profile", "delay_spread_ns", "speed_kmh") if key not in user
+        ]
+        if missing:
+            raise ValueError(f"users: {dict(user)!r} lacks {', '.join(missing)}")
+        return User(**user)
+    if user not in USERS:
+        raise checks.unknown("user", user, USERS)
+    return USERS[user]
