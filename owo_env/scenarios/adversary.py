@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONVEX = ("none", "blocks")
+DEEP = ("none", "flip-9-minus-y", "blocks")
 
 
 def block_parity(num_slots: int) -> NDArray[np.integer]:
@@ -40,3 +41,19 @@ def label_signs(
     number = first_round + np.arange(rounds)[:, None]  # (rounds, N)
     parity = block_parity(num_slots)[:, None] + number[:, None, :] + 1
     return 1.0 - 2.0 * (parity % 2)
+
+
+def corrupted_slots(adversary: str, num_slots: int, number: int) -> NDArray[np.bool_]:
+    """In which slots of round ``number`` (from 1) class labels are corrupted; (m,).
+
+    ``flip-9-minus-y``: one slot in every ⌊√m⌋; ``blocks``: every other block of ⌊√m⌋ slots,
+    beginning with the first in even rounds.
+
+    Args:
+        adversary: One of ``DEEP``.
+        num_slots: m.
+        number: The round's number.
+    """
+    if adversary == "flip-9-minus-y":
+        return every_block(num_slots)
+    return label_signs(adversary, num_slots, np.array([number]), 1)[0, :, 0] < 0

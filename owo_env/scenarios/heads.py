@@ -1,0 +1,208 @@
+"""The users' side of the split: local heads, and the losses that only they can compute."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Tensor = torch.Tensor
+Loss = Callable[[Tensor, Tensor], Tensor]
+Modules = Callable[[], nn.Module] | Sequence[nn.Module]
+"""One module a user: K ready ones (which are copied), or a function that makes one."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch modules built inside are a function of ``seed``; the global generator is restored."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+class Heads(ABC):
+    """K users' heads. Users do not interact: each call speaks of a run of them side by side.
+
+    Features are (U, B, …) for the U users of the slice ``users``, labels U tensors (B, …).
+    """
+
+    @abstractmethod
+    def answer(
+        self,
+        users: slice,
+        features: Tensor,
+        labels: Sequence[Tensor],
+        rates: Sequence[float],
+    ) -> tuple[Tensor, Tensor]:
+        """The users' losses (U,) and ∂ℓ_k/∂feature (U, B, …); then every head takes its step.
+
+        Args:
+            users: Which users.
+            features: What the server sent down.
+            labels: The users' own.
+            rates: Each user's step size, on its own loss alone.
+        """
+
+    @abstractmethod
+    def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One user's loss () and outputs (B, …) without learning; features (B, …)."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """The heads' tensors."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over tensors that :meth:`state_dict` gave."""
+
+
+class LinearHeads(Heads):
+    """Linear classifiers with cross-entropy, all users at once and in closed form.
+
+    With logits z = Wf + b, ∂ℓ/∂z = (softmax(z) − onehot(y))/B. It does what autograd does on K
+    ``nn.Linear`` modules, in a handful of batched calls.
+
+    Args:
+        heads: K ``nn.Linear`` of one shape.
+        device: Where they compute.
+    """
+
+    def __init__(self, heads: Sequence[nn.Linear], device: torch.device) -> None:
+        self.weight = torch.stack([head.weight.detach() for head in heads]).to(device)
+        self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
+
+    @staticmethod
+    def fits(heads: Sequence[nn.Module], losses: Sequence[Loss]) -> bool:
+        """Whether these heads and losses are linear classifiers of one shape, all learning."""
+        plain = all(
+            type(head) is nn.Linear
+            and head.bias is not None
+            and all(p.requires_grad for p in head.parameters())
+            for head in heads
+        )
+        shapes = {head.weight.shape for head in heads} if plain else set()
+        return len(shapes) == 1 and all(loss is F.cross_entropy for loss in losses)
+
+    @torch.no_grad()
+    def answer(
+        self,
+        users: slice,
+        features: Tensor,
+        labels: Sequence[Tensor],
+        rates: Sequence[float],
+    ) -> tuple[Tensor, Tensor]:
+        if any(y.dtype is not torch.int64 for y in labels):
+            raise TypeError(
+                f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 classes; "
+                "for other targets give the loss as a function of your own"
+            )
+        weight, bias = (
+            self.weight[users],
+            self.bias[users],
+        )  # views: the steps below write to them
+        log_p = torch.baddbmm(bias[:, None], features, weight.mT).log_softmax(2)
+        chosen = torch.stack(list(labels))[..., None]
+        losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
+        slope = log_p.exp_()
+        slope.scatter_add_(2, chosen, slope.new_full((), -1.0).expand_as(chosen))
+        slope.div_(features.shape[1])
+        upward = slope @ weight
+        step = slope * slope.new_tensor(rates)[:, None, None]
+        weight.baddbmm_(step.mT, features, alpha=-1)
+        bias.sub_(step.sum(1))
+        return losses, upward
+
+    @torch.no_grad()
+    def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.addmm(self.bias[user], features, self.weight[user].mT)
+        return F.cross_entropy(logits, labels), logits
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"weight": self.weight.clone(), "bias": self.bias.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.weight.copy_(state["weight"])
+        self.bias.copy_(state["bias"])
+
+
+class ModuleHeads(Heads):
+    """Any modules and losses, user by user through autograd.
+
+    Args:
+        heads: K modules, which are taken over (in ``eval`` mode) and trained in place.
+        losses: K functions (outputs, labels) → mean loss ≥ 0.
+        device: Where they compute.
+    """
+
+    def __init__(
+        self, heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
+    ) -> None:
+        self.heads = [head.to(device).eval() for head in heads]
+        self.losses = list(losses)
+        self.parameters = [[p for p in head.parameters() if p.requires_grad] for head in self.heads]
+
+    def answer(
+        self,
+        users: slice,
+        features: Tensor,
+        labels: Sequence[Tensor],
+        rates: Sequence[float],
+    ) -> tuple[Tensor, Tensor]:
+        members = range(len(self.heads))[users]
+        losses, upward = [], torch.empty_like(features)
+        for j, (k, rate) in enumerate(zip(members, rates, strict=True)):
+            received = features[j].detach().requires_grad_()
+            loss = self.losses[k](self.heads[k](received), labels[j])
+            pull, *gradients = torch.autograd.grad(
+                loss, [received, *self.parameters[k]], allow_unused=True
+            )
+            losses.append(loss.detach())
+            upward[j] = 0.0 if pull is None else pull
+            self._step(k, gradients, rate)
+        return torch.stack(losses), upward
+
+    @torch.no_grad()
+    def _step(self, k: int, gradients: Sequence[Tensor | None], rate: float) -> None:
+        for parameter, gradient in zip(self.parameters[k], gradients, strict=True):
+            if gradient is not None:
+                parameter.sub_(gradient, alpha=rate)
+
+    @torch.no_grad()
+    def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self.heads[user](features)
+        return self.losses[user](outputs, labels), outputs
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            f"{k}.{name}": tensor.detach().clone()
+            for k, head in enumerate(self.heads)
+            for name, tensor in head.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for k, head in enumerate(self.heads):
+            mark = f"{k}."
+            head.load_state_dict(
+                {name[len(mark) :]: value for name, value in state.items() if name.startswith(mark)}
+            )
+
+
+def make_modules(source: Modules, count: int, seed: int) -> list[nn.Module]:
+    """``count`` fresh modules: a function is called under ``seed``, given ones are copied."""
+    if isinstance(source, Sequence):
+        return [copy.deepcopy(module) for module in source]
+    with seeded(seed):
+        return [source() for _ in range(count)]
+
+
+def make_heads(heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device) -> Heads:
+    """The fast form where heads and losses allow it, else the general one."""
+    if LinearHeads.fits(heads, losses):
+        return LinearHeads(cast(Sequence[nn.Linear], heads), device)
+    return ModuleHeads(heads, losses, device)
