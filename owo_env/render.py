@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,6 +72,11 @@ class Board:
         return len(self.fairness) == self.problem.num_slots
 
     @property
+    def last(self) -> NDArray[np.floating]:
+        """Utilities of the slot just played, (K,); NaN before the round's first."""
+        return self.utilities[-1] if self.utilities else self.means
+
+    @property
     def means(self) -> NDArray[np.floating]:
         """Mean utilities of the round so far, (K,); NaN before its first slot."""
         if not self.utilities:
@@ -91,14 +97,14 @@ class Board:
         """The round as text: per user the slot's utility, the mean so far (┃) and priority."""
         problem, lines = self.problem, [self.title()]
         u_min, u_max = problem.utility_bounds
-        u = self.utilities[-1] if self.utilities else np.full(problem.num_users, np.nan)
-        means, top = self.means, max(problem.priority_bounds[1], self.weights.max())
-        for k in range(min(problem.num_users, ROWS_SHOWN)):
-            bar = _bar((u[k] - u_min) / (u_max - u_min), (means[k] - u_min) / (u_max - u_min))
-            mark = " " if np.isnan(u[k]) or u_min <= u[k] <= u_max else "!"
+        top = max(problem.priority_bounds[1], self.weights.max())
+        rows = zip(self.last, self.means, self.weights)
+        for k, (u, mean, p) in enumerate(itertools.islice(rows, ROWS_SHOWN)):
+            bar = _bar((u - u_min) / (u_max - u_min), (mean - u_min) / (u_max - u_min))
+            alarm = "!" if u < u_min or u > u_max else " "
             lines.append(
-                f"user {k + 1:<3d} u {u[k]:7.3f}{mark}▕{bar}▏ mean {means[k]:7.3f}"
-                f"   p {self.weights[k]:6.3f} ▕{_bar(self.weights[k] / top)}▏"
+                f"user {k + 1:<3d} u {u:7.3f}{alarm}▕{bar}▏ mean {mean:7.3f}"
+                f"   p {p:6.3f} ▕{_bar(p / top)}▏".replace("nan", "  –")
             )
         if problem.num_users > ROWS_SHOWN:
             lines.append(f"… and {problem.num_users - ROWS_SHOWN} users more")
@@ -138,113 +144,113 @@ class _Picture:
                 "render_mode='rgb_array' draws with matplotlib: pip install matplotlib"
             ) from error
         self.problem = problem
+        users, (u_min, u_max) = range(problem.num_users), problem.utility_bounds
+        colours = [COLOURS[k % len(COLOURS)] for k in users]
         figure = Figure(figsize=(9.6, 5.4), dpi=100, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(
-            2, 3, left=0.075, right=0.975, bottom=0.1, top=0.84, wspace=0.28, hspace=0.5,
-            width_ratios=(1.15, 0.85, 1.2),
+        grid = figure.add_gridspec(2, 3, **_GRID)
+        self.title = figure.text(_GRID["left"], 0.94, "", fontsize=14, color=INK, weight="bold")
+
+        axes = _axes(figure, grid[:, 0], "utility of the slot   ◆ mean so far")
+        self.u_bars = axes.barh(users, 0.0, 0.62, left=u_min, color=colours, lw=2)
+        self.u_means = axes.plot([], [], "D", color=INK, ms=6, mec="white", clip_on=False)[0]
+        self.margin = 0.12 * (u_max - u_min)
+        axes.set_xlim(u_min - self.margin, u_max + self.margin)
+        _bounds(axes, "u", problem.utility_bounds)
+        _users(axes, problem.num_users, named=problem.num_users <= ROWS_SHOWN)
+
+        self.p_axes = axes = _axes(figure, grid[:, 1], "priority p")
+        self.p_bars = axes.barh(users, 0.0, 0.62, color=colours)
+        self.p_top = problem.priority_bounds[1]
+        named = users if problem.num_users <= ROWS_SHOWN else []
+        self.p_texts = [axes.text(0.0, k, "", va="center", fontsize=10, color=INK) for k in named]
+        _bounds(axes, "p", problem.priority_bounds)
+        _users(axes, problem.num_users, named=False)
+
+        self.now = axes = _axes(figure, grid[0, 2], "fairness so far, slot by slot")
+        axes.set_xlim(0.5, problem.num_slots + 0.5)
+        self.line = axes.plot([], [], color=INK, lw=2)[0]
+        self.best = axes.axhline(np.nan, color=BEST, ls="--", lw=1.5)
+        self.best_text = axes.text(
+            0.98, 0.06, "fairest model in hindsight", color=BEST, fontsize=9, ha="right",
+            transform=axes.transAxes,
         )  # fmt: skip
-        self.title = figure.text(0.075, 0.925, "", fontsize=14, color=INK, weight="bold")
-        self._utilities(figure.add_subplot(grid[:, 0]))
-        self._priorities(figure.add_subplot(grid[:, 1]))
-        self.now = self._curve(figure.add_subplot(grid[0, 2]), "fairness so far, by slot")
-        self.now.set_xlim(0.5, problem.num_slots + 0.5)
-        self.line = self.now.plot([], [], color=INK, lw=2)[0]
-        self.fairest = self.now.axhline(np.nan, color=BEST, ls="--", lw=1.5)
-        self.fairest_text = self.now.text(
-            0.98, 0.06, "", transform=self.now.transAxes, ha="right", fontsize=9, color=BEST
-        )
-        self.all = self._curve(figure.add_subplot(grid[1, 2]), "fairness of past rounds")
-        self.dots = self.all.plot([], [], "o-", color=INK, ms=3, lw=0.8)[0]
+        self.past = _axes(figure, grid[1, 2], "fairness of the rounds played")
+        self.dots = self.past.plot([], [], "o-", color=INK, ms=3, lw=0.8)[0]
 
     def draw(self, board: Board) -> Frame:
+        """The frame of ``board`` as it stands."""
         self.title.set_text(board.title())
         self._move_users(board)
-        slots = np.arange(1, len(board.fairness) + 1)
-        self.line.set_data(slots, board.fairness)
         best = np.nan if board.best is None else board.best
-        self.fairest.set_ydata([best, best])
-        self.fairest_text.set_text("" if board.best is None else f"fairest model {best:.4f}")
+        self.line.set_data(range(1, len(board.fairness) + 1), board.fairness)
+        self.best.set_ydata([best, best])
         _span(self.now, [*board.fairness, best])
+        self.best_text.set_visible(board.best is not None)
         last = board.round if board.done else board.round - 1
-        self.dots.set_data(np.arange(last - len(board.past), last) + 1, board.past)
-        self.all.set_xlim(last - max(len(board.past), 10) + 0.5, last + 0.5)
-        _span(self.all, board.past)
+        first = last - len(board.past) + 1
+        self.dots.set_data(range(first, last + 1), board.past)
+        self.past.set_xlim(first - 0.5, max(last, first + 9) + 0.5)
+        _span(self.past, board.past)
         self.canvas.draw()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
-    def _utilities(self, axes: Any) -> None:
-        users, (u_min, u_max) = np.arange(self.problem.num_users), self.problem.utility_bounds
-        margin = 0.12 * (u_max - u_min)
-        self.left = u_min - margin
-        self.u_bars = axes.barh(users, 0.0, 0.62, left=self.left, color=_colours(len(users)))
-        self.mean_marks = axes.plot([], [], "D", color=INK, ms=5, mec="white", clip_on=False)[0]
-        axes.set_xlim(self.left, u_max + margin)
-        for bound, name in ((u_min, "u_min"), (u_max, "u_max")):
-            axes.axvline(bound, color=FAINT, ls=":", lw=1.2, zorder=0)
-            axes.text(bound, 1.005, name, transform=axes.get_xaxis_transform(), fontsize=8,
-                      color=INK, ha="center", va="bottom")  # fmt: skip
-        _plain(axes, "utility of the slot   ◆ mean so far")
-        _name_users(axes, self.problem.num_users)
-
-    def _priorities(self, axes: Any) -> None:
-        users = np.arange(self.problem.num_users)
-        self.p_axes = axes
-        self.p_bars = axes.barh(users, 0.0, 0.62, color=_colours(len(users)))
-        few = len(users) <= len(COLOURS)
-        self.p_texts = [axes.text(0, k, "", va="center", fontsize=10, color=INK) for k in users]
-        self.p_texts = self.p_texts if few else []
-        self.p_top = self.problem.priority_bounds[1]
-        _plain(axes, "priority p")
-        _name_users(axes, 0)
-        axes.set_ylim(len(users) - 0.4, -0.6)
-
     def _move_users(self, board: Board) -> None:
-        u = board.utilities[-1] if board.utilities else np.full(self.problem.num_users, np.nan)
-        u_min, u_max = self.problem.utility_bounds
-        limit = u_max + (u_min - self.left)
+        (u_min, u_max), u = self.problem.utility_bounds, board.last
+        low, high = u_min - self.margin, u_max + self.margin
         for bar, u_k in zip(self.u_bars, u):
-            bar.set_width(np.nan_to_num(np.clip(u_k, self.left, limit) - self.left))
-            bar.set_edgecolor("none" if np.isnan(u_k) or u_min <= u_k <= u_max else ALARM)
-        self.mean_marks.set_data(np.clip(board.means, self.left, limit), np.arange(len(u)))
+            bar.set_width(0.0 if np.isnan(u_k) else np.clip(u_k, low, high) - u_min)
+            bar.set_edgecolor(ALARM if u_k < u_min or u_k > u_max else "none")
+        self.u_means.set_data(np.clip(board.means, low, high), range(len(u)))
         self.p_top = max(self.p_top, board.weights.max())
-        self.p_axes.set_xlim(0, 1.25 * self.p_top)
+        self.p_axes.set_xlim(0.0, 1.25 * self.p_top)
         for bar, p_k in zip(self.p_bars, board.weights):
             bar.set_width(p_k)
-        for text, p_k in zip(self.p_texts, board.weights):
-            text.set_position((p_k + 0.03 * self.p_top, text.get_position()[1]))
-            text.set_text(f"{p_k:.3f}" if board.fairness else "")
-
-    @staticmethod
-    def _curve(axes: Any, name: str) -> Any:
-        _plain(axes, name)
-        axes.grid(axis="y", color=FAINT, alpha=0.4, lw=0.6)
-        return axes
+        for k, text in enumerate(self.p_texts):
+            text.set_text(f"{board.weights[k]:.3f}" if board.fairness else "")
+            text.set_x(board.weights[k] + 0.03 * self.p_top)
 
 
-def _plain(axes: Any, name: str) -> None:
-    axes.set_title(name, fontsize=10.5, color=INK, loc="left", pad=16)
+_GRID: dict[str, Any] = {
+    "left": 0.075,
+    "right": 0.975,
+    "bottom": 0.07,
+    "top": 0.83,
+    "wspace": 0.28,
+    "hspace": 0.45,
+    "width_ratios": (1.15, 0.85, 1.2),
+}
+
+
+def _axes(figure: Any, place: Any, name: str) -> Any:
+    axes = figure.add_subplot(place)
+    axes.set_title(name, fontsize=10.5, color=INK, loc="left", pad=18)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelsize=8, colors=INK, color=FAINT)
+    return axes
 
 
-def _name_users(axes: Any, users: int) -> None:
-    few = 0 < users <= ROWS_SHOWN
-    axes.set_yticks(range(users) if few else [], [f"user {k + 1}" for k in range(users)][: users if few else 0])
+def _bounds(axes: Any, symbol: str, bounds: tuple[float, float]) -> None:
+    """Dotted lines at the ends of the allowed interval, named above; one if they coincide."""
+    for bound, end in dict(zip(bounds, ("min", "max"))).items():
+        axes.axvline(bound, color=FAINT, ls=":", lw=1.2)
+        where = {"transform": axes.get_xaxis_transform(), "ha": "center"}
+        axes.text(bound, 1.01, f"${symbol}_{{{end}}}$", fontsize=10, color=INK, **where)
+
+
+def _users(axes: Any, users: int, named: bool) -> None:
+    """One row a user, the first on top."""
+    labels = [f"user {k + 1}" for k in range(users)] if named else []
+    axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", labelsize=10, length=0)
-    if users:
-        axes.set_ylim(users - 0.4, -0.6)
-
-
-def _colours(users: int) -> list[str]:
-    return [COLOURS[k % len(COLOURS)] for k in range(users)]
+    axes.set_ylim(users - 0.4, -0.6)
 
 
 def _span(axes: Any, values: Sequence[float]) -> None:
     """Fit the vertical axis around the finite values."""
     finite = [v for v in values if np.isfinite(v)]
+    axes.tick_params(labelleft=bool(finite))
     if finite:
-        low, high = min(finite), max(finite)
-        margin = max(0.08 * (high - low), 1e-3)
-        axes.set_ylim(low - margin, high + margin)
+        margin = max(0.08 * (max(finite) - min(finite)), 1e-3)
+        axes.set_ylim(min(finite) - margin, max(finite) + margin)
