@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from owo_agents.agent import Action, Agent, Info, Observation
 from owo_agents.initialization import TARGETS, Initialization
-from owo_agents.model_step import GradientAscent
+from owo_agents.model_step import ModelStep
 from owo_agents.weighting import Weighting
 from owo_env import checks
 
@@ -42,7 +42,7 @@ class Learner(Agent):
     def __init__(
         self,
         weighting: Weighting,
-        step: GradientAscent,
+        step: ModelStep,
         initialization: Initialization,
         target: str | None = None,
         reset_heads: bool = False,
@@ -69,7 +69,7 @@ class Learner(Agent):
         batch = np.shape(obs["slot"])
         self.model = self.initialization.start(batch)
         self.weights = self.weighting.start(batch)
-        self.step.begin_round()
+        self.step.begin_round(self.model)
         self._sum = np.zeros_like(self.model) if self.target == "avg" else None
 
     def act(self, obs: Observation, info: Info) -> Action:
@@ -95,6 +95,7 @@ class Learner(Agent):
             target = (self._sum / self.problem.num_slots).astype(self.model.dtype)
         else:
             target = self.model
+        self.step.end_round(target)
         self.initialization.update(target)
 
     def state_dict(self) -> dict[str, Any]:

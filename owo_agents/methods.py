@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from owo_agents.adaptive_step import make_step
 from owo_agents.initialization import make_initialization
 from owo_agents.learner import Learner
-from owo_agents.model_step import GradientAscent
 from owo_agents.weighting import Constant, Dual, Normalized, Weighting
 from owo_env.problem import Problem
 
@@ -18,6 +18,7 @@ def compose(
     rate: float | None = None,
     target: str | None = None,
     reset_heads: bool = False,
+    step: str = "fixed",
 ) -> Learner:
     """A learner around ``weighting`` with the default model step and outer loop.
 
@@ -30,13 +31,15 @@ def compose(
         target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
             last.
         reset_heads: Users start each round with fresh heads.
+        step: ``"fixed"`` η, ``"guess-free"`` or ``"adagrad-norm"``
+            (:func:`owo_agents.adaptive_step.make_step`).
     """
     problem = weighting.problem
     if initialization is None:
         initialization = "running-mean" if problem.model_bounds is not None else "reptile"
     return Learner(
         weighting,
-        GradientAscent(problem, learning_rate),
+        make_step(problem, step, learning_rate),
         make_initialization(problem, initialization, rate),
         target,
         reset_heads,
@@ -53,10 +56,11 @@ def owo_fmtl(
     initialization: str | None = None,
     rate: float | None = None,
     target: str | None = None,
+    step: str = "fixed",
 ) -> Learner:
     """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
     dual = Dual(problem, initial_weights, step_index, modulus)
-    return compose(dual, learning_rate, initialization, rate, target)
+    return compose(dual, learning_rate, initialization, rate, target, step=step)
 
 
 def cws(
@@ -68,10 +72,11 @@ def cws(
     initialization: str | None = None,
     rate: float | None = None,
     target: str | None = None,
+    step: str = "fixed",
 ) -> Learner:
     """Constant weights with OWO-FMTL's own model step and outer loop."""
     constant = Constant(problem, weights, total)
-    return compose(constant, learning_rate, initialization, rate, target)
+    return compose(constant, learning_rate, initialization, rate, target, step=step)
 
 
 def srl(
@@ -100,7 +105,8 @@ def owo_normalized(
     initialization: str | None = None,
     rate: float | None = None,
     target: str | None = None,
+    step: str = "fixed",
 ) -> Learner:
     """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
     weighting = Normalized(Dual(problem), total)
-    return compose(weighting, learning_rate, initialization, rate, target)
+    return compose(weighting, learning_rate, initialization, rate, target, step=step)

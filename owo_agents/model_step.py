@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,8 +39,40 @@ def default_rate(problem: Problem) -> float:
     return min(rate, largest_stable_rate(problem))
 
 
-class GradientAscent:
-    """θ ← Π_Θ(θ + η g), eq. 5, with g = Σ_k p_k ∇u_k an ascent direction.
+class ModelStep(ABC):
+    """θ ← Π_Θ(θ + η g), eq. 5, with g an ascent direction; a subclass says what η is.
+
+    Models and gradients are (..., d) over leading batch axes.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def begin_round(self, model: Floats) -> None:
+        """A round opens at the start ``model`` = x_t."""
+
+    @abstractmethod
+    def rate(self, model: Floats, gradient: Floats) -> Floats | float:
+        """η of this slot, broadcast against ``gradient``; called once a slot."""
+
+    def update(self, model: Floats, gradient: Floats) -> Floats:
+        """The next slot's model, shape (..., d), in the dtype of the problem."""
+        moved = model + self.rate(model, gradient) * gradient
+        return self.problem.project(moved.astype(model.dtype, copy=False))
+
+    def end_round(self, target: Floats) -> None:
+        """The round is over; ``target`` is its θ*_t or what stands for it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the step carries over rounds; a constant step carries nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+
+
+class GradientAscent(ModelStep):
+    """A constant step η.
 
     Args:
         problem: The problem.
@@ -50,7 +84,7 @@ class GradientAscent:
     """
 
     def __init__(self, problem: Problem, learning_rate: float | None = None) -> None:
-        self.problem = problem
+        super().__init__(problem)
         if learning_rate is None:
             self.learning_rate = default_rate(problem)
             return
@@ -63,17 +97,5 @@ class GradientAscent:
                 stacklevel=2,
             )
 
-    def begin_round(self) -> None:
-        """A round opens; a constant step keeps nothing."""
-
-    def update(self, model: Floats, gradient: Floats) -> Floats:
-        """The next slot's model, shape (..., d), in the dtype of the problem."""
-        moved = model + self.learning_rate * gradient
-        return self.problem.project(moved.astype(model.dtype, copy=False))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the step carries over rounds: nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+    def rate(self, model: Floats, gradient: Floats) -> float:
+        return self.learning_rate
