@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.registry import check_gradients, problem_of
+from owo_agents.registry import attribute, check_gradients, problem_of
 from owo_env import checks
 
 Array = NDArray[Any]
@@ -64,11 +64,15 @@ def play(
         seed: Starts the stream at round 1; None opens the stream's next round.
 
     Raises:
-        ValueError: ``rounds`` < 1, or the agent needs gradients that ``env`` does not give.
+        ValueError: ``rounds`` < 1 or more than the scenario has, or the agent needs gradients
+            that ``env`` does not give.
         AgentError: The agent's action is not finite or outside the space, or a utility is not
             finite; the message names agent, round and slot.
     """
     checks.whole("rounds", rounds, low=1)
+    most = getattr(attribute(env, "scenario"), "rounds", None)
+    if most is not None and rounds > most:
+        raise ValueError(f"rounds={rounds}: the scenario has only {most}")
     check_gradients(agent, env)
     mode = env.metadata.get("autoreset_mode")
     if isinstance(env, VectorEnv) and mode is not AutoresetMode.DISABLED:

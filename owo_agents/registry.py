@@ -83,7 +83,7 @@ def problem_of(env: Any) -> Problem:
     """The problem of an environment, scalar or vector, wrapped or not, or the problem itself."""
     if isinstance(env, Problem):
         return env
-    problem = _attribute(env, "problem")
+    problem = attribute(env, "problem")
     if not isinstance(problem, Problem):
         raise TypeError(f"env={env!r}: must be an AIRAN environment or a Problem")
     return problem
@@ -91,7 +91,7 @@ def problem_of(env: Any) -> Problem:
 
 def check_gradients(agent: Agent, env: Any) -> None:
     """Raise ValueError if ``env`` does not give the gradients that ``agent`` reads."""
-    needed, given = getattr(agent, "gradients", None), _attribute(env, "gradients")
+    needed, given = getattr(agent, "gradients", None), attribute(env, "gradients")
     if needed is not None and needed != given:
         raise ValueError(
             f"agent {type(agent).__name__} needs gradients={needed!r}, the environment gives "
@@ -99,7 +99,7 @@ def check_gradients(agent: Agent, env: Any) -> None:
         )
 
 
-def _attribute(env: Any, name: str) -> Any:
+def attribute(env: Any, name: str) -> Any:
     """An attribute of the unwrapped environment; of the first one under SyncVectorEnv."""
     inner = getattr(env, "unwrapped", env)
     if not hasattr(inner, name) and hasattr(inner, "get_attr"):

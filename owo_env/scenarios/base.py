@@ -76,13 +76,13 @@ class Scenario(ABC):
         name: The name that ``gym.make(..., scenario=name)`` takes.
         summary: One line for ``owo list``.
         problem: The constants that a learner may know.
-        user_classes: The class of each user for reports (radio scenarios shuffle who is
-            where), or None where users are told apart by their index.
+        rounds: How many rounds a stream has; None means without end.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     problem: Problem
+    rounds: int | None = None
     has_oracle: ClassVar[bool] = False
 
     @abstractmethod

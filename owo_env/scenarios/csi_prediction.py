@@ -14,7 +14,8 @@ from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.radio import profiles
 from owo_env.radio.channel import Grid, channels, complex_normal
-from owo_env.scenarios.measured import Measured, Recording, gradient_bound
+from owo_env.scenarios.least_squares import gradient_bound
+from owo_env.scenarios.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
 GRID = Grid()
@@ -89,7 +90,7 @@ class CsiPrediction(Measured):
         num_users: K ≥ 2; by default 4, or as many as ``users``.
         users: The users instead of a mix: names of ``USERS`` or mappings of :class:`User`'s fields.
         shuffle: Whether users change places at random every round; ``info["user_class"]`` tells
-            after a round who was where, by index into ``classes``.
+            after a round who was where.
         drift: If not 0, every ``drift`` rounds one user (each in turn) becomes one of the next
             class, so that the mix changes slowly and a learned start ages.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
@@ -134,13 +135,14 @@ class CsiPrediction(Measured):
         alpha = checks.number("alpha", alpha, low=0.0)
         snr_db = min(user.snr_db for user in self.users)
         smoothness = 2 * PAST * (1 + 10 ** (-snr_db / 10))
-        u_min = float(utility_bounds[0])
+        u_min, u_max = checks.utility_bounds(utility_bounds)
+        l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         problem = Problem(
             num_users=len(self.users),
             dim=PAST,
             num_slots=checks.whole("num_slots", num_slots, low=1),
             alpha=alpha,
-            utility_bounds=(u_min, float(utility_bounds[1])),
+            utility_bounds=(u_min, u_max),
             initial_model=np.zeros(PAST),
             model_bounds=(-2.0, 2.0),
             diameter=8.0,
@@ -149,17 +151,13 @@ class CsiPrediction(Measured):
         )
         super().__init__(problem, l_max, adversary)
         self._start = np.array([self.classes.index(user) for user in self.users])
+        self._names = np.array(names)
         self._profile = np.array([profiles.NAMES.index(user.profile) for user in self.classes])
         self._delay_spread = 1e-9 * np.array([user.delay_spread_ns for user in self.classes])
         self._speed, self._snr_db = (
             np.array([[getattr(u, mean), getattr(u, spread)] for u in self.classes], float).T
             for mean, spread in (("speed_kmh", "speed_spread_kmh"), ("snr_db", "snr_spread_db"))
         )
-
-    @property
-    def user_classes(self) -> tuple[str, ...]:
-        """Names of the classes that ``info["user_class"]`` counts."""
-        return tuple(user.name for user in self.classes)
 
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
         rounds, m = self.rounds_per_block, self.problem.num_slots
@@ -181,7 +179,7 @@ class CsiPrediction(Measured):
         return Recording(
             features=past.reshape(*shape, PAST).swapaxes(1, 2),
             targets=h[:, PAST:].reshape(shape).swapaxes(1, 2),
-            about={"user_class": places},
+            about={"user_class": self._names[places]},
         )
 
     def _places(self, rng: np.random.Generator, number: NDArray[np.integer]) -> NDArray[np.integer]:

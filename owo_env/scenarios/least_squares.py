@@ -91,6 +91,17 @@ class LeastSquares(Scenario):
         return np.moveaxis(model, 1, -1), np.concatenate(values).reshape(rounds, n)
 
 
+def gradient_bound(
+    num_users: int, alpha: float, u_min: float, l_max: float, smoothness: float
+) -> float:
+    """G_Θ of least squares where utilities are at least u_min: K u_min^−α √(2L(l_max − u_min)).
+
+    For ℓ = mean |y − θᵀx|², Cauchy–Schwarz gives ‖∇ℓ‖ = 2‖mean x(y − θᵀx)‖ ≤ 2√(ℓ·mean‖x‖²), with
+    ℓ ≤ l_max − u_min and mean‖x‖² = L/2; priorities are at most u_min^−α.
+    """
+    return num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5
+
+
 class RoundBuffer:
     """The present rounds of N streams, drawn (and solved) a block ahead.
 

@@ -34,6 +34,11 @@ class Recording:
     targets: Array
     about: dict[str, Array] = field(default_factory=dict)
 
+    def __getitem__(self, rounds: slice) -> Recording:
+        """Some of the rounds."""
+        about = {name: values[rounds] for name, values in self.about.items()}
+        return Recording(self.features[rounds], self.targets[rounds], about)
+
     @property
     def parts(self) -> int:
         """2 for complex samples, 1 for real ones."""
@@ -111,14 +116,3 @@ class Measured(LeastSquares):
         if z.ndim == 5:
             return Samples(z[:, :, :-1], z[:, :, -1], about)
         return Quadratics(z[:, :, :-1, :-1], z[:, :, :-1, -1], z[:, :, -1, -1], about)
-
-
-def gradient_bound(
-    num_users: int, alpha: float, u_min: float, l_max: float, smoothness: float
-) -> float:
-    """G_Θ of least squares where utilities are at least u_min: K u_min^−α √(2L(l_max − u_min)).
-
-    For ℓ = mean |y − θᵀx|², Cauchy–Schwarz gives ‖∇ℓ‖ = 2‖mean x(y − θᵀx)‖ ≤ 2√(ℓ·mean‖x‖²), with
-    ℓ ≤ l_max − u_min and mean‖x‖² = L/2; priorities are at most u_min^−α.
-    """
-    return num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX, label_signs
-from owo_env.scenarios.least_squares import LeastSquares
+from owo_env.scenarios.least_squares import LeastSquares, gradient_bound
 from owo_env.scenarios.slots import Samples
 
 # Means and standard deviations of A_1, A_2, ω_1, ω_2, φ_1, φ_2 (redrawn each round) and of ε.
@@ -62,9 +62,8 @@ class Sinusoid(LeastSquares):
             initial_model=np.zeros(4),
             model_bounds=(-1.0, 1.0),
             diameter=4.0,
-            # Σ p_k·2√ℓ_k·‖μ‖ with p ≤ u_min^−α, ℓ ≤ l_max − u_min and ‖μ‖ ≤ 2.
-            gradient_bound=8.0 * (l_max - u_min) ** 0.5 / u_min**alpha,
-            smoothness=8.0,
+            gradient_bound=gradient_bound(2, alpha, u_min, l_max, smoothness=8.0),
+            smoothness=8.0,  # 2‖μ‖² with ‖μ‖ ≤ 2
         )
         super().__init__(problem, l_max)
         self.adversary = adversary

@@ -1,0 +1,158 @@
+"""Replay of a user's own least-squares data, from arrays in memory or a trace in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from owo_env import checks
+from owo_env.problem import Problem
+from owo_env.scenarios.least_squares import gradient_bound
+from owo_env.scenarios.measured import Measured, Recording
+from owo_env.scenarios.traces import Arrays, Trace, open_trace
+from owo_env.scenarios.traces.trace import SETTINGS
+
+SLOTS_AT_ONCE = 512  # in a block, and in a step of the first pass
+
+
+class Recorded(Measured):
+    """Plays recorded rounds in order; a user's loss in a slot is mean |y − θᵀx|² over its samples.
+
+    Every stream replays the same rounds, whatever its seed. The data are read through once when
+    the scenario is made, to check them and to find ``smoothness`` where nobody gives it.
+
+    Args:
+        trace: A file, ``.npz`` or ``.parquet`` (docs/traces.md); or else give ``features`` and
+            ``targets``. What the file says of the settings below holds unless given here.
+        features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) for one sample a slot.
+        targets: y, likewise, shape (T, m, K, S) or (T, m, K).
+        alpha: Fairness parameter α ≥ 0.
+        num_slots: m; only to state what the data have.
+        l_max: Utility is l_max − loss.
+        utility_bounds: (u_min, u_max) of the dual space.
+        model_bounds: Θ as the cube [low, high]^d; None means unbounded.
+        initial_model: x_1, shape (d,); default 0.
+        smoothness: L; default 2·max mean ‖x‖² over all slots and users.
+        adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
+            ⌊√m⌋ slots.
+        repeat: Start again after the last round; otherwise that is an error.
+
+    Attributes:
+        rounds: T, how many rounds there are; None with ``repeat``.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The data are not a trace, a figure is not finite, or a setting is missing or
+            outside its domain.
+    """
+
+    name: ClassVar[str] = "recorded"
+    summary: ClassVar[str] = "replays your own least-squares data: arrays or a trace file"
+
+    def __init__(
+        self,
+        trace: str | os.PathLike[str] | None = None,
+        features: ArrayLike | None = None,
+        targets: ArrayLike | None = None,
+        alpha: float = 1.0,
+        num_slots: int | None = None,
+        l_max: float | None = None,
+        utility_bounds: Sequence[float] | None = None,
+        model_bounds: Sequence[float] | None = None,
+        initial_model: ArrayLike | None = None,
+        smoothness: float | None = None,
+        adversary: str = "none",
+        repeat: bool = False,
+    ) -> None:
+        self.trace = _trace(trace, features, targets)
+        T, m, users, _, d = self.trace.shape
+        if num_slots is not None and num_slots != m:
+            raise ValueError(f"num_slots={num_slots!r}: {self.trace.source} has {m} slots a round")
+        given = dict(
+            zip(SETTINGS, (l_max, utility_bounds, model_bounds, initial_model, smoothness))
+        )
+        settings = _settings(self.trace, given)
+        u_min, u_max = checks.utility_bounds(settings["utility_bounds"])
+        l_max = checks.number("l_max", settings["l_max"], low=u_min, high=u_max, open_low=True)
+        alpha = checks.number("alpha", alpha, low=0.0)
+        power = self._largest_power()
+        L = 2 * power if settings["smoothness"] is None else settings["smoothness"]
+        L = checks.number("smoothness", L, low=0.0, open_low=True)
+        x_1 = settings["initial_model"]
+        bounds = _bounds(settings["model_bounds"])
+        problem = Problem(
+            num_users=users,
+            dim=d,
+            num_slots=m,
+            alpha=alpha,
+            utility_bounds=(u_min, u_max),
+            initial_model=np.zeros(d) if x_1 is None else np.array(x_1, float),
+            model_bounds=bounds,
+            diameter=None if bounds is None else (bounds[1] - bounds[0]) * d**0.5,
+            gradient_bound=gradient_bound(users, alpha, u_min, l_max, L),
+            smoothness=L,
+        )
+        super().__init__(problem, l_max, adversary)
+        self.rounds = None if repeat else T
+        # No block may reach past the last round.
+        most = max(1, SLOTS_AT_ONCE // m)
+        self.rounds_per_block = max(n for n in range(1, most + 1) if T % n == 0)
+
+    def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
+        T = self.trace.shape[0]
+        if self.rounds is not None and first_round > T:
+            raise ValueError(
+                f"{self.trace.source}: has {T} rounds, round {first_round} was asked for "
+                "(repeat=True starts again)"
+            )
+        first = (first_round - 1) % T
+        return self.trace.read(first, first + self.rounds_per_block)
+
+    def _largest_power(self) -> float:
+        """max mean ‖x‖² over slots and users; reads, and so checks, the whole trace."""
+        T, m, *_ = self.trace.shape
+        step = max(1, SLOTS_AT_ONCE // m)
+        power = 0.0
+        for first in range(0, T, step):
+            x = self.trace.read(first, min(first + step, T)).features
+            x = x.astype(np.result_type(x, np.float64), copy=False)
+            mean = (x.real**2 + x.imag**2).sum(axis=-1).mean(axis=-1)
+            power = max(power, float(mean.max()))
+        return power
+
+
+def _trace(
+    trace: str | os.PathLike[str] | None, features: ArrayLike | None, targets: ArrayLike | None
+) -> Trace:
+    if trace is not None:
+        if features is not None or targets is not None:
+            raise ValueError("trace: give either a file or features and targets, not both")
+        return open_trace(trace)
+    if features is None or targets is None:
+        raise ValueError("recorded: needs trace=, or features= and targets=")
+    return Arrays("recorded", np.array(features), np.array(targets))
+
+
+def _settings(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Each setting as given, else as the trace has it, else None."""
+    settings = {
+        name: trace.settings.get(name) if value is None else value for name, value in given.items()
+    }
+    missing = [name for name in ("l_max", "utility_bounds") if settings[name] is None]
+    if missing:
+        raise ValueError(f"{trace.source}: does not say {' and '.join(missing)}: give it")
+    return settings
+
+
+def _bounds(model_bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    if model_bounds is None:
+        return None
+    try:
+        low, high = model_bounds
+    except (TypeError, ValueError):
+        raise ValueError(f"model_bounds={model_bounds!r}: must be a pair (low, high)") from None
+    return float(low), float(high)

@@ -1,0 +1,105 @@
+"""Measured traces in files: least-squares data by round, slot, user and sample (docs/traces.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from owo_env import checks
+from owo_env.scenarios.base import Scenario
+from owo_env.scenarios.least_squares import LeastSquares
+from owo_env.scenarios.measured import Measured, Recording
+from owo_env.scenarios.slots import Samples
+from owo_env.scenarios.traces import npz, parquet
+from owo_env.scenarios.traces.trace import Arrays, Trace
+
+_OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.read, ".parquet": parquet.read}
+_WRITE = {".npz": npz.write, ".parquet": parquet.write}
+
+
+def open_trace(path: str | os.PathLike[str]) -> Trace:
+    """A trace from an ``.npz`` or ``.parquet`` file; its data stay in the file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is not a trace; the message says what is wrong with it.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"trace={str(path)!r}: no such file")
+    return _OPEN[suffix](path)
+
+
+def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: int) -> None:
+    """Write the first rounds of a scenario's stream as a trace that ``recorded`` replays.
+
+    Replaying it gives the bits of ``env.reset(seed=seed)`` on the scenario itself.
+
+    Args:
+        scenario: A least-squares scenario.
+        path: The file, ``.npz`` or ``.parquet``; it appears whole or not at all.
+        rounds: How many.
+        seed: Of the stream.
+
+    Raises:
+        ValueError: ``rounds`` < 1 or more than there are, or another kind of file.
+        TypeError: The scenario has no least-squares samples.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    checks.whole("rounds", rounds, low=1)
+    checks.whole("seed", seed, low=0)
+    if not isinstance(scenario, LeastSquares):
+        raise TypeError(f"scenario {scenario.name!r}: only least-squares scenarios have traces")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _WRITE[suffix](part, lambda: _recordings(scenario, rounds, seed), _settings(scenario))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in _OPEN:
+        raise ValueError(f"trace={str(path)!r}: must end in {' or '.join(_OPEN)}")
+    return path.suffix
+
+
+def _recordings(scenario: LeastSquares, rounds: int, seed: int) -> Iterator[Recording]:
+    """The stream's rounds, a block at a time."""
+    rng, _ = seeding.np_random(seed)
+    for first in range(1, rounds + 1, scenario.rounds_per_block):
+        yield _record(scenario, rng, first)[: rounds + 1 - first]
+
+
+def _record(scenario: LeastSquares, rng: np.random.Generator, first: int) -> Recording:
+    if isinstance(scenario, Measured):
+        return scenario.record(rng, first)
+    data = scenario.draw([rng], np.array([first]))
+    if not isinstance(data, Samples):
+        raise TypeError(f"scenario {scenario.name!r}: draws no samples that could be written")
+    about = {name: values[..., 0] for name, values in data.about.items()}
+    x, y = np.moveaxis(data.x[..., 0], 2, -1), data.y[..., 0]
+    return Recording(x[:, :, :, None], y[..., None], about)
+
+
+def _settings(scenario: LeastSquares) -> Mapping[str, Any]:
+    """The constants that a replay needs, in plain JSON."""
+    problem = scenario.problem
+    return {
+        "l_max": scenario.l_max,
+        "utility_bounds": list(problem.utility_bounds),
+        "model_bounds": None if problem.model_bounds is None else list(problem.model_bounds),
+        "initial_model": problem.initial_model.tolist(),
+        "smoothness": problem.smoothness,
+    }
+
+
+__all__ = ["Arrays", "Trace", "open_trace", "write"]
