@@ -1,0 +1,34 @@
+# One thread a process: work is spread over processes, and results do not depend on the machine.
+export OMP_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: venv demo test lint bench clean
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[all,dev]'
+	touch $@
+
+demo: venv  ## the benchmark, on embedded data
+	$(BIN)/owo bench quickstart
+
+test: venv  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv  ## ratios of speed, measured side by side
+	$(BIN)/python -m pytest benchmarks -m benchmark
+
+clean:
+	rm -rf .venv build dist results .pytest_cache .mypy_cache .ruff_cache
