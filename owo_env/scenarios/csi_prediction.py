@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +52,7 @@ class User:
         checks.number("delay_spread_ns", self.delay_spread_ns, low=0.0)
         checks.number("speed_kmh", self.speed_kmh, low=0.0)
         checks.number("speed_spread_kmh", self.speed_spread_kmh, low=0.0, high=self.speed_kmh)
-        checks.number("snr_db", self.snr_db)
+        checks.number("snr_db", self.snr_db, low=-60.0)
         checks.number("snr_spread_db", self.snr_spread_db, low=0.0)
         top = float(GRID.doppler((self.speed_kmh + self.speed_spread_kmh) / 3.6))
         if top * GRID.slot > 0.5:
@@ -61,6 +61,17 @@ class User:
                 f"{0.5 / GRID.slot:.0f} Hz, half the slot rate, and is aliased",
                 stacklevel=2,
             )
+
+    @property
+    def smoothness(self) -> float:
+        """L of the user's loss in a mean slot: 2P(1 + 10^(−SNR/10)), at the mean SNR.
+
+        That is the trace of the Hessian, channel of unit power and noise. Its largest eigenvalue is
+        at most 2(P + 10^(−SNR/10)), since noise is white; where the SNR spreads so far that this
+        is more at the lowest SNR, it is what is returned.
+        """
+        mean, lowest = (10 ** (-(self.snr_db - d) / 10) for d in (0.0, self.snr_spread_db))
+        return 2 * max(PAST * (1 + mean), PAST + lowest)
 
 
 USERS: dict[str, User] = {
@@ -78,9 +89,8 @@ class CsiPrediction(Measured):
     |h − θᵀx|² over subcarriers. A user's true channel has mean power 1 in every round, so that
     the loss is an NMSE, and predicting zero costs 1.
 
-    ``smoothness`` is 2P(1 + 10^(−SNR/10)), the trace bound on the Hessian of a mean slot of the
-    user of the lowest ``snr_db``; a single slot may exceed it, since fading does.
-    ``gradient_bound`` holds where utilities are at least u_min.
+    ``smoothness`` is that of the worst user's mean slot; fading exceeds it in single slots (2% of
+    them). ``gradient_bound`` holds where utilities are at least u_min.
 
     Args:
         alpha: Fairness parameter α ≥ 0.
@@ -133,8 +143,7 @@ class CsiPrediction(Measured):
         if len(set(names)) < len(names):
             raise ValueError(f"users: different classes must have different names, got {names}")
         alpha = checks.number("alpha", alpha, low=0.0)
-        snr_db = min(user.snr_db for user in self.users)
-        smoothness = 2 * PAST * (1 + 10 ** (-snr_db / 10))
+        smoothness = max(user.smoothness for user in self.users)
         u_min, u_max = checks.utility_bounds(utility_bounds)
         l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         problem = Problem(
@@ -211,12 +220,10 @@ def _users(
 def _user(user: str | Mapping[str, Any]) -> User:
     if isinstance(user, Mapping):
         checks.keywords("a user", User, user)
-        missing = [
-            key for key in ("name", "profile", "delay_spread_ns", "speed_kmh") if key not in user
-        ]
+        missing = [f.name for f in fields(User) if f.default is MISSING and f.name not in user]
         if missing:
             raise ValueError(f"users: {dict(user)!r} lacks {', '.join(missing)}")
         return User(**user)
-    if user not in USERS:
+    if not isinstance(user, str) or user not in USERS:
         raise checks.unknown("user", user, USERS)
     return USERS[user]

@@ -96,8 +96,8 @@ def gradient_bound(
 ) -> float:
     """G_Θ of least squares where utilities are at least u_min: K u_min^−α √(2L(l_max − u_min)).
 
-    For ℓ = mean |y − θᵀx|², Cauchy–Schwarz gives ‖∇ℓ‖ = 2‖mean x(y − θᵀx)‖ ≤ 2√(ℓ·mean‖x‖²), with
-    ℓ ≤ l_max − u_min and mean‖x‖² = L/2; priorities are at most u_min^−α.
+    A non-negative loss of smoothness L has ‖∇ℓ‖² ≤ 2Lℓ; here ℓ ≤ l_max − u_min, and priorities are
+    at most u_min^−α.
     """
     return num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5
 
