@@ -266,5 +266,5 @@ def test_play_refuses_what_cannot_work():
 
 def test_an_agent_that_blows_up_is_named_with_round_and_slot():
     env = gym.make(ID)
-    with pytest.raises(owo_agents.AgentError, match="BlowsUp: round 1, slot 4: .* not finite"):
+    with pytest.raises(owo_agents.AgentError, match=r"BlowsUp: round 1, slot 4: .* not finite"):
         list(owo_agents.play(env, BlowsUp(env.unwrapped.problem), 1, seed=0))
