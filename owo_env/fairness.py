@@ -33,6 +33,17 @@ def extended_terms(u: Floats, alpha: float, u_min: ArrayLike) -> Floats:
     return utility_terms(inside, alpha) + (u - inside) * np.asarray(u_min, float) ** -alpha
 
 
+def extended_change(u: Floats, change: Floats, alpha: float, u_min: float) -> Floats:
+    """``extended_terms(u + change) − extended_terms(u)``, without their cancellation."""
+    inside = np.maximum(u, u_min)
+    moved = np.maximum(u - inside + change, u_min - inside)
+    growth = np.log1p(moved / inside)
+    if alpha != 1:
+        growth = np.expm1((1 - alpha) * growth) / (1 - alpha)
+    straight: Floats = (change - moved) * float(u_min**-alpha)
+    return inside ** (1 - alpha) * growth + straight
+
+
 def fairness(u: ArrayLike, alpha: float, u_min: float | None = None) -> Floats:
     """F_α(u) = Σ_k f_α(u_k), eq. 1.
 

@@ -1,8 +1,8 @@
-"""The fairest model in hindsight (paper eq. 2) for least squares: a batched projected Newton method.
+"""The fairest model in hindsight (paper eq. 2) for least squares: a batched projected Newton.
 
 A round's mean utilities are ū_k(θ) = l_max − (θᵀH_kθ − 2b_kᵀθ + s_k), so the cost of a solve does
 not depend on the number of slots. Many rounds are solved side by side. Every operation is
-elementwise with sums over users and dimensions in explicit order, and a solved round is taken out,
+elementwise, with sums over users and dimensions in explicit order, and a solved round is taken out,
 so that a round's result has the same bits alone as in any batch.
 """
 
@@ -10,25 +10,26 @@ import functools
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import extended_terms, fairness, fairness_gradient
+from owo_env.fairness import extended_change, fairness, fairness_gradient
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 MAX_ITERATIONS = 200
-MAX_HALVINGS = 40
+SHORTER = [0.5 ** np.arange(i, i + 8) for i in range(1, 41, 8)]  # step lengths, tried 8 by 8
 TOLERANCE = 1e-11  # of the KKT residual, in units of the round's largest coefficient
 UNSOLVED = 1e-8  # a residual above this is an error, in the same units
-TIE_BREAK = 1e-12  # strength ε of the pull towards the anchor, in the same units
-SETTLED = 1e-3  # no coordinate's last step may be longer: a tie is felt by its step alone
+FIRST_PULL, NEXT_PULL, LAST_PULL = 1e-4, 1e-4, 1e-12  # ε towards the anchor, in the same units
+SETTLED = 1e-3  # relative length of a step that is left untaken at the end
 NEAR_BOUND = 1e-2  # largest width of the strip along a bound that may count as the bound itself
 ARMIJO = 1e-4
-ROUND_OFF = 1e-14
+ROUND_OFF = 4e-15
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,55 +53,54 @@ class Fairest:
 
 @dataclass(frozen=True, eq=False)
 class _Rounds:
-    """Rounds being solved, last in memory (N): H (d, d, K, N), b (d, K, N), s (K, N), scale (N,).
-
-    The remaining fields hold for all rounds.
-    """
+    """The problems, last in every array; ``scale`` is the largest entry of H and b."""
 
     H: Floats
     b: Floats
     s: Floats
     scale: Floats
+    anchor: Floats
     l_max: float
     alpha: float
     u_min: float
     low: float
     high: float
-    anchor: Floats
-
-    def take(self, which: NDArray[np.integer]) -> "_Rounds":
-        """The rounds of the given indices."""
-        return replace(
-            self,
-            H=self.H[..., which],
-            b=self.b[..., which],
-            s=self.s[..., which],
-            scale=self.scale[which],
-        )
 
     def project(self, model: Floats) -> Floats:
         """The nearest point of Θ."""
         return np.minimum(np.maximum(model, self.low), self.high)
 
-    def utilities(self, model: Floats) -> tuple[Floats, Floats]:
-        """ū (K, N) of models (d, N), and half its gradient, b − Hθ (d, K, N)."""
-        residual = self.b - _sum(self.H[:, j] * model[j] for j in range(len(model)))
+    def apply(self, model: Floats) -> Floats:
+        """H_kθ, shape (d, K, N)."""
+        return _sum(self.H[:, j] * model[j] for j in range(len(model)))
+
+    def utilities(self, model: Floats) -> tuple[Floats, Floats, Floats]:
+        """ū (K, N) of models (d, N), half its gradient b − Hθ (d, K, N), and p (K, N)."""
+        residual = self.b - self.apply(model)
         gain = _sum(model[i] * (self.b[i] + residual[i]) for i in range(len(model)))
-        return (self.l_max - self.s) + gain, residual
+        utilities = (self.l_max - self.s) + gain
+        return utilities, residual, fairness_gradient(utilities, self.alpha, self.u_min)
 
-    def priorities(self, utilities: Floats) -> tuple[Floats, Floats]:
-        """The worst user's utility (N,), and p (K, N) with utilities in units of it.
+    def residual(self, model: Floats, ascent: Floats) -> Floats:
+        """The KKT residual (N,): how far a step along the ascent direction leads within Θ."""
+        return _largest(self.project(model + ascent) - model)
 
-        In these units neither priorities nor differences of F get lost for a large α.
-        """
-        unit = np.maximum(np.minimum.reduce(utilities), self.u_min)
-        return unit, fairness_gradient(utilities / unit, self.alpha, self.u_min / unit)
 
-    def objective(self, model: Floats, utilities: Floats, unit: Floats, pull: Floats) -> Floats:
-        """F_α in units of ``unit``, in units of utility, less the pull; (N,)."""
-        terms = extended_terms(utilities / unit, self.alpha, self.u_min / unit)
-        away = model - self.anchor
-        return unit * _sum(terms) - pull / 2 * _sum(away * away)
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """Where a Newton step starts, and its direction; all with the rounds last."""
+
+    model: Floats
+    utilities: Floats
+    residual: Floats
+    gradient: Floats
+    direction: Floats
+    active: Bools
+    total: Floats
+    pull: Floats
+
+
+_Batch = TypeVar("_Batch", _Rounds, _Step)
 
 
 def fairest_model(
@@ -135,12 +135,11 @@ def fairest_model(
     """
     rounds = _checked(H, b, s, l_max, alpha, u_min, bounds, anchor)
     model, iterations = _solve(rounds)
-    utilities, residual = rounds.utilities(model)
-    _, priorities = rounds.priorities(utilities)
-    ascent = 2 * _sum_users(priorities * residual) / _sum(priorities)
-    kkt = _largest(rounds.project(model + ascent) - model)
-    if not (kkt <= UNSOLVED * rounds.scale).all():
-        worst = int(np.argmax(np.where(np.isnan(kkt), np.inf, kkt)))
+    utilities, residual, priorities = rounds.utilities(model)
+    kkt = rounds.residual(model, 2 * _sum_users(priorities * residual) / _sum(priorities))
+    unsolved = np.flatnonzero(~(kkt <= UNSOLVED * rounds.scale))
+    if unsolved.size:
+        worst = unsolved[0]
         raise ArithmeticError(
             f"no fairest model found for round {worst} of the batch: KKT residual {kkt[worst]:.1e} "
             f"after {iterations[worst]} iterations (alpha={alpha}, u_min={u_min})"
@@ -165,111 +164,125 @@ def _checked(
     bounds: tuple[float, float] | None,
     anchor: ArrayLike,
 ) -> _Rounds:
-    """The arguments of :func:`fairest_model`, validated and laid out with rounds last."""
-    arrays = {"H": np.asarray(H, float), "b": np.asarray(b, float), "s": np.asarray(s, float)}
-    anchor = np.asarray(anchor, float)
-    if arrays["b"].ndim != 3:
-        raise ValueError(f"b has shape {arrays['b'].shape}: must be (B, K, d)")
-    B, K, d = arrays["b"].shape
-    for name, shape in {"H": (B, K, d, d), "s": (B, K)}.items():
-        if arrays[name].shape != shape:
-            raise ValueError(f"{name} has shape {arrays[name].shape}: must be {shape}, as b has")
-    if anchor.shape != (d,):
-        raise ValueError(f"anchor has shape {anchor.shape}: must be ({d},)")
-    for name, array in {**arrays, "anchor": anchor}.items():
+    """The arguments of :func:`fairest_model`, validated and laid out with the rounds last."""
+    H, b, s, anchor = (np.asarray(array, float) for array in (H, b, s, anchor))
+    if b.ndim != 3 or 0 in b.shape[1:]:
+        raise ValueError(f"b has shape {b.shape}: must be (B, K, d)")
+    rounds, users, dim = b.shape
+    expected = {"H": (rounds, users, dim, dim), "b": b.shape, "s": b.shape[:2], "anchor": (dim,)}
+    for (name, shape), array in zip(expected.items(), (H, b, s, anchor), strict=True):
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}: must be {shape}, as b is {b.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
     low, high = (-np.inf, np.inf) if bounds is None else bounds
     if bounds is not None:
         checks.number("bounds[0]", low)
         checks.number("bounds[1]", high, low=low, open_low=True)
-    H_last, b_last, s_last = (np.ascontiguousarray(a.T) for a in arrays.values())
+    scale = np.maximum(np.abs(H).max((1, 2, 3)), np.abs(b).max((1, 2)))
     return _Rounds(
-        H=H_last,
-        b=b_last,
-        s=s_last,
-        scale=np.maximum(np.abs(H_last).max((0, 1, 2)), np.abs(b_last).max((0, 1))),
+        H=np.ascontiguousarray(H.T),
+        b=np.ascontiguousarray(b.T),
+        s=np.ascontiguousarray(s.T),
+        scale=np.where(scale > 0, scale, 1.0),
+        anchor=np.repeat(anchor[:, None], rounds, axis=1),
         l_max=checks.number("l_max", l_max),
         alpha=checks.number("alpha", alpha, low=0.0),
         u_min=checks.number("u_min", u_min, low=0.0, open_low=True),
         low=float(low),
         high=float(high),
-        anchor=anchor[:, None],
     )
 
 
 def _solve(rounds: _Rounds) -> tuple[Floats, NDArray[np.int64]]:
-    """Models (d, N) and the number of Newton steps (N,), however far they came."""
-    models = np.repeat(rounds.project(rounds.anchor), rounds.scale.size, axis=1)
+    """Models (d, N) and the number of Newton steps (N,), however far they came.
+
+    The pull starts strong and weakens as a round converges: ties are broken while the problem is
+    well conditioned, and what remains is a polish.
+    """
+    models = rounds.project(rounds.anchor)
     iterations = np.zeros(rounds.scale.size, np.int64)
-    index = np.arange(rounds.scale.size)
-    model, rounds_left = models.copy(), rounds
+    index, strength = np.arange(iterations.size), np.full(iterations.size, FIRST_PULL)
     for _ in range(MAX_ITERATIONS):
-        if not index.size:
+        step = _newton(rounds, models[:, index], strength)
+        ready = _ready(rounds, step, strength)
+        left = np.flatnonzero(~(ready & (strength == LAST_PULL)))
+        if not left.size:
             break
-        model, solved = _newton(rounds_left, model)
-        models[:, index] = model
+        weaker = np.maximum(strength * NEXT_PULL, LAST_PULL)
+        index, strength = index[left], np.where(ready, weaker, strength)[left]
+        if left.size < ready.size:
+            rounds, step = _take(rounds, left), _take(step, left)
+        models[:, index] = _search(rounds, step)
         iterations[index] += 1
-        if solved.any():
-            left = np.flatnonzero(~solved)
-            index, model, rounds_left = index[left], model[:, left], rounds_left.take(left)
     return models, iterations
 
 
-def _newton(rounds: _Rounds, model: Floats) -> tuple[Floats, Bools]:
-    """One projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982).
-
-    Returns the next models (d, N) and whether they are final (N,).
-    """
-    utilities, residual = rounds.utilities(model)
-    unit, priorities = rounds.priorities(utilities)
+def _newton(rounds: _Rounds, model: Floats, strength: Floats) -> _Step:
+    """The projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982)."""
+    utilities, residual, priorities = rounds.utilities(model)
     total = _sum(priorities)
-    pull = TIE_BREAK * rounds.scale * total
+    pull = strength * rounds.scale * total
     gradient = 2 * _sum_users(priorities * residual) + pull * (rounds.anchor - model)
-    kkt = _largest(rounds.project(model + gradient / total) - model)
+    strip = np.minimum(rounds.residual(model, gradient / total), NEAR_BOUND)
+    at_low = (model <= rounds.low + strip) & (gradient < 0)
+    at_high = (model >= rounds.high - strip) & (gradient > 0)
+    active = at_low | at_high
 
-    strip = np.minimum(kkt, NEAR_BOUND)
-    active = ((model <= rounds.low + strip) & (gradient < 0)) | (
-        (model >= rounds.high - strip) & (gradient > 0)
-    )
-    bend = rounds.alpha * priorities / np.maximum(utilities, rounds.u_min)
-    bend = np.where(utilities > rounds.u_min, 4 * bend, 0.0)
+    above = utilities > rounds.u_min  # F is straight below
+    bend = 4 * rounds.alpha * np.where(above, priorities / np.where(above, utilities, 1.0), 0.0)
     hessian = _hessian(rounds.H, residual, 2 * priorities, bend, pull)
     direction = _solve_positive(hessian, gradient, ~active)
-    stepped = _search(rounds, model, utilities, unit, pull, gradient, direction, active)
-    settled = _largest(stepped - model) <= SETTLED * (1 + _largest(model))
-    return stepped, (kkt <= TOLERANCE * rounds.scale) & settled
+    return _Step(model, utilities, residual, gradient, direction, active, total, pull)
 
 
-def _search(
-    rounds: _Rounds,
-    model: Floats,
-    utilities: Floats,
-    unit: Floats,
-    pull: Floats,
-    gradient: Floats,
-    direction: Floats,
-    active: Bools,
-) -> Floats:
-    """The models after Armijo's step along the projection arc; a round without one stays put."""
-    start = rounds.objective(model, utilities, unit, pull)
-    slack = ROUND_OFF * (np.abs(start) + unit + abs(rounds.l_max))
-    slope = _sum(np.where(active, 0.0, gradient * direction))
-    result, index, step = model.copy(), np.arange(unit.size), np.ones(unit.size)
-    for _ in range(MAX_HALVINGS):
-        arc = rounds.project(model + step * direction)
-        bound_part = _sum(np.where(active, gradient * (arc - model), 0.0))
-        value = rounds.objective(arc, rounds.utilities(arc)[0], unit, pull)
-        good = value - start >= ARMIJO * (step * slope + bound_part) - slack
-        result[:, index[good]] = arc[:, good]
-        if good.all():
+def _ready(rounds: _Rounds, step: _Step, strength: Floats) -> Bools:
+    """Whether a round is solved for its present pull (N,).
+
+    A tie shows in no residual, only in the length of the step.
+    """
+    kkt = rounds.residual(step.model, step.gradient / step.total)
+    length = rounds.residual(step.model, step.direction)
+    near = kkt <= np.maximum(strength, TOLERANCE) * rounds.scale
+    return near & (length <= SETTLED * (1 + _largest(step.model)))
+
+
+def _search(rounds: _Rounds, step: _Step) -> Floats:
+    """The models after Armijo's step along the projection arc; a round without one stays put.
+
+    The full step is tried first; where it fails, several shorter ones are tried side by side.
+    """
+    arc, good = _arc(rounds, step, np.ones_like(step.total))
+    result, index = np.where(good, arc, step.model), np.flatnonzero(~good)
+    for lengths in SHORTER:
+        if not index.size:
             break
-        bad = np.flatnonzero(~good)
-        rounds, index, step = rounds.take(bad), index[bad], step[bad] / 2
-        model, gradient, direction = model[:, bad], gradient[:, bad], direction[:, bad]
-        start, slack, slope, unit = start[bad], slack[bad], slope[bad], unit[bad]
-        pull, active = pull[bad], active[:, bad]
+        tried = np.repeat(index, len(lengths))
+        arc, good = _arc(_take(rounds, tried), _take(step, tried), np.tile(lengths, index.size))
+        good = good.reshape(index.size, len(lengths))
+        found = good.any(axis=1)
+        longest = np.flatnonzero(found) * len(lengths) + good.argmax(axis=1)[found]
+        result[:, index[found]] = arc[:, longest]
+        index = index[~found]
     return result
+
+
+def _arc(rounds: _Rounds, step: _Step, length: Floats) -> tuple[Floats, Bools]:
+    """The points at the given lengths (N,) on the projection arc, and whether they will do."""
+    arc = rounds.project(step.model + length * step.direction)
+    move = arc - step.model
+    promised = _sum(step.gradient * np.where(step.active, move, length * step.direction))
+    return arc, _gain(rounds, step, move) >= ARMIJO * promised
+
+
+def _gain(rounds: _Rounds, step: _Step, move: Floats) -> Floats:
+    """What a move (d, N) adds to F less the pull, with round-off in its favour; (N,)."""
+    bent = rounds.apply(move)
+    change = _sum(move[i] * (2 * step.residual[i] - bent[i]) for i in range(len(move)))
+    gain = _sum(extended_change(step.utilities, change, rounds.alpha, rounds.u_min))
+    away = 2 * (step.model - rounds.anchor) + move
+    slack = ROUND_OFF * (_largest(move) + ROUND_OFF) * (1 + _largest(step.model))
+    return gain - step.pull / 2 * _sum(move * away) + slack * step.total * rounds.scale
 
 
 def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats) -> Floats:
@@ -282,16 +295,13 @@ def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats)
 
 
 def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
-    """Solve the free rows and columns of positive definite systems, the rest by its diagonal.
+    """Solve positive definite systems (d, d, N) in their free rows, in the others by the diagonal.
 
-    Gaussian elimination without pivoting, which is stable for these; it overwrites ``matrix``
-    (d, d, N), and returns (d, N).
+    Gaussian elimination without pivoting, stable for these matrices; returns (d, N).
     """
     d = len(right)
-    diagonal = matrix[np.arange(d), np.arange(d)]
-    matrix *= free[:, None] & free[None]
-    matrix[np.arange(d), np.arange(d)] = diagonal
-    solution = right.copy()
+    solution: Floats = right.copy()
+    matrix = np.where(np.eye(d, dtype=bool)[..., None] | (free[:, None] & free[None]), matrix, 0.0)
     for j in range(d - 1):
         factor = matrix[j + 1 :, j] / matrix[j, j]
         matrix[j + 1 :, j + 1 :] -= factor[:, None] * matrix[j, j + 1 :]
@@ -300,6 +310,12 @@ def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
         solution[j] /= matrix[j, j]
         solution[:j] -= matrix[:j, j] * solution[j]
     return solution
+
+
+def _take(batch: _Batch, which: NDArray[np.integer]) -> _Batch:
+    """The given members of a batch."""
+    arrays = {n: a[..., which] for n, a in vars(batch).items() if isinstance(a, np.ndarray)}
+    return replace(batch, **arrays)  # type: ignore[arg-type]
 
 
 def _sum(terms: Iterable[Floats]) -> Floats:
@@ -314,4 +330,5 @@ def _sum_users(values: Floats) -> Floats:
 
 def _largest(values: Floats) -> Floats:
     """The largest absolute value over the first axis; NaN if one is."""
-    return np.maximum.reduce(np.abs(values))
+    largest: Floats = np.maximum.reduce(np.abs(values))
+    return largest
