@@ -99,8 +99,8 @@ class LinearHeads(Heads):
     ) -> tuple[Tensor, Tensor]:
         if any(y.dtype is not torch.int64 for y in labels):
             raise TypeError(
-                f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 classes; "
-                "for other targets give the loss as a function of your own"
+                f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 "
+                "classes; for other targets give the loss as a function of your own"
             )
         weight, bias = (
             self.weight[users],

@@ -46,7 +46,7 @@ def render(images: Tensor, task: int, normalize: bool = False) -> Tensor:
     if task // 4 % 2:
         ink = pad(avg_pool2d(ink, 2), (7, 7, 7, 7))
     if task % 4:
-        ink = torch.rot90(ink, task % 4, (1, 2))
+        ink = torch.rot90(ink, task % 4, (1, 2)).contiguous()
     colour = COLOURS[task // 8].to(ink.device)
     image = colour + (1 - colour) * ink[..., None]
     if normalize:

@@ -92,8 +92,10 @@ class Server:
         self._sent = self._received = None
         if back is None:
             return None
-        per_user = back.view(len(weights), -1)
-        return torch.where(weights[:, None] > 0, per_user / -weights[:, None], 0.0).view_as(back)
+        undone = torch.where(weights > 0, -1 / weights, 0.0).repeat_interleave(
+            len(back) // len(weights)
+        )
+        return back * undone.view(-1, *[1] * (back.ndim - 1))
 
     @torch.no_grad()
     def infer(self, inputs: Tensor) -> Tensor:
