@@ -82,7 +82,7 @@ def test_fading_is_complex_normal():
 @pytest.mark.parametrize(("name", "k_db"), [("TDL-D", 13.3), ("TDL-E", 22.0)])
 def test_rician_k_factor_from_samples(name, k_db):
     """Greenstein's moment estimate of K from the first tap's power over the ensemble."""
-    profile, _, speed = links(name, count=20000)
+    profile, _, speed = links(name, count=8000)
     taps = channel.taps(np.random.default_rng(5), profile, GRID.doppler(speed) * GRID.slot, 1)
     power = np.abs(taps[0, :, 0]) ** 2
     specular = np.sqrt(np.mean(power) ** 2 - np.var(power))

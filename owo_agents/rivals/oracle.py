@@ -1,0 +1,41 @@
+"""The fairest model in hindsight as a reference: what regret 0 looks like."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from owo_agents.agent import Action, Agent, Info, Observation
+from owo_agents.registry import attribute
+from owo_env.problem import Problem
+
+
+class Oracle(Agent):
+    """Plays θ*_t of eq. 2 throughout round t, which no learner can know: its regret is 0.
+
+    Its utilities by α are the frontier that learners are measured against.
+
+    Raises:
+        ValueError: The environment has no exact oracle, or hindsight is off.
+    """
+
+    gradients: ClassVar[str | None] = None
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        if not problem.hindsight:
+            raise ValueError("agent 'oracle': the environment reveals no fairest model")
+        self._env: Any = None
+
+    def environment(self, env: Any) -> Any:
+        self._env = env
+        return env
+
+    def begin_round(self, obs: Observation, info: Info) -> None:
+        batch = np.shape(obs["slot"])
+        self.model = attribute(self._env, "fairest")()[0]
+        self.weights = np.full((*batch, self.problem.num_users), self.problem.centre_priority)
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        return {"model": self.model, "weights": self.weights}
