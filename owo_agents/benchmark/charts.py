@@ -1,0 +1,289 @@
+"""Charts as data: what a figure shows, before matplotlib or a browser draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.benchmark import statistics
+from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.metrics import Metric, by_class, user_classes
+from owo_agents.benchmark.results import Result
+
+Floats = NDArray[np.floating]
+
+POINTS = 96
+"""Points of a curve: enough for the eye, few enough for a file that is sent by mail."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve or one point of a chart.
+
+    Attributes:
+        label: Decides its colour.
+        x, y: Of its points.
+        low, high: Interval of y, if there is one.
+        x_low, x_high: Interval of x, for single points.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    x_low: Sequence[float] | None = None
+    x_high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes. ``kind`` is ``"lines"``, ``"points"`` or ``"bars"`` (y by label)."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: list[Series]
+    kind: str = "lines"
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels side by side under one heading."""
+
+    name: str
+    title: str
+    caption: str
+    panels: list[Panel]
+
+
+def charts_of(board: Board) -> list[Chart]:
+    """The charts that a leaderboard's runs have data for, in reading order."""
+    chosen = board.experiment.charts
+    makers = {name: make for name, make in _MAKERS.items() if not chosen or name in chosen}
+    charts = (make(board) for make in makers.values())
+    return [chart for chart in charts if chart is not None and chart.panels]
+
+
+def _positive(series: Sequence[Series]) -> bool:
+    """Whether logarithmic axes can show it."""
+    return all(min([*s.x, *s.y, *(s.low or ())]) > 0 for s in series)
+
+
+def _thin(rounds: int) -> NDArray[np.intp]:
+    """Indices of at most POINTS rounds, denser at the start, the last one among them."""
+    if rounds <= POINTS:
+        return np.arange(rounds)
+    return np.unique(np.geomspace(1, rounds, POINTS).round().astype(int)) - 1
+
+
+def _running_mean(values: Floats) -> Floats:
+    return np.cumsum(values) / np.arange(1, len(values) + 1)
+
+
+def _moving_mean(values: Floats) -> Floats:
+    """Mean of the last ⌈T/16⌉ rounds, or of those there are; rounds without a figure count not."""
+    window = max(1, -(-len(values) // 16))
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    start = np.maximum(np.arange(1, len(values) + 1) - window, 0)
+    stop = np.arange(1, len(values) + 1)
+    return np.asarray((sums[stop] - sums[start]) / np.maximum(counts[stop] - counts[start], 1))
+
+
+def _curve(label: str, runs: Sequence[Result], of: Callable[[Result], Floats]) -> Series:
+    """The interquartile mean over seeds of a curve, with its bootstrap band."""
+    every = np.array([of(run) for run in runs])
+    index = _thin(every.shape[1])
+    values = every[:, index]
+    ends = statistics.interval([values])
+    low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())
+    return Series(label, (index + 1).tolist(), statistics.iqm(values).tolist(), low, high)
+
+
+def _by_agent(board: Board, of: Callable[[Result], Floats]) -> list[Series]:
+    """A curve for every agent, in the suite's order."""
+    return [_curve(label, list(runs.values()), of) for label, runs in board.runs.items()]
+
+
+def _progress(board: Board) -> Chart | None:
+    panels = []
+    if any(run.regret is not None for run in _runs(board)):
+        panels.append(
+            Panel(
+                "Regret against the fairest model in hindsight",
+                "round t",
+                "mean of rounds 1 … t",
+                _by_agent(board, lambda r: _running_mean(r.regret)),  # type: ignore[arg-type]
+            )
+        )
+        panels[0] = replace(panels[0], log=_positive(panels[0].series))
+    panels.append(
+        Panel(
+            "Fairness",
+            "round t",
+            "mean of rounds 1 … t",
+            _by_agent(board, lambda r: _running_mean(r.fairness)),
+        )
+    )
+    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
+    return Chart("progress", "Fairness and regret", caption, panels)
+
+
+def _ranking(board: Board) -> Chart | None:
+    metric = board.headline
+    series = []
+    for row in board.rows:
+        figure = row.figures[metric.key]
+        low, high = ([v] if v is not None else None for v in (figure.low, figure.high))
+        series.append(Series(row.label, [0.0], [figure.value], low, high))
+    direction = "higher is better" if metric.better > 0 else "lower is better"
+    panel = Panel(f"Mean {metric.title} ({direction})", metric.title, "", series, "bars")
+    caption = "Interquartile mean over seeds with its 95% bootstrap interval."
+    return Chart("ranking", f"Ranking by {metric.title}", caption, [panel])
+
+
+def _users(board: Board) -> Chart | None:
+    panels = [
+        Panel(
+            name,
+            "round t",
+            "utility",
+            _by_agent(board, lambda r, n=name: _moving_mean(by_class(r, r.utilities)[n])),  # type: ignore[misc]
+        )
+        for name in _classes(board)
+    ]
+    caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
+    return Chart("users", "Utility by user", caption, panels)
+
+
+def _trade_off(board: Board) -> Chart | None:
+    by_key = {metric.key: metric for metric in board.metrics}
+    series = []
+    for row in board.rows:
+        x, y = row.figures["mean_utility"], row.figures["worst_user"]
+        bounds = ([v] if v is not None else None for v in (y.low, y.high, x.low, x.high))
+        series.append(Series(row.label, [x.value], [y.value], *bounds))
+    titles = by_key["mean_utility"].title, by_key["worst_user"].title
+    panel = Panel("Efficiency against equity", *titles, series, "points")
+    caption = "Up and to the right is better for all; moving up at the cost of right is fairness."
+    return Chart("trade-off", "Trade-off", caption, [panel])
+
+
+def _weights(board: Board) -> Chart | None:
+    panels = []
+    for label, by_seed in board.runs.items():
+        runs = list(by_seed.values())
+        if all(np.ptp(run.weights, axis=0).max() < 1e-9 for run in runs):
+            continue  # constant: a line that says nothing
+        series = [
+            _curve(name, runs, lambda r, n=name: _moving_mean(by_class(r, r.weights)[n]))  # type: ignore[misc]
+            for name in _classes(board)
+        ]
+        panels.append(Panel(label, "round t", "priority p", series))
+    caption = "Mean priority of each user by round, moving mean; constant weights are left out."
+    return Chart("weights", "The weights' trajectory", caption, panels)
+
+
+def _validation(board: Board) -> Chart | None:
+    panels = []
+    for key in ("validation_loss", "validation_accuracy"):
+        if not all(key in run.extras for run in _runs(board)):
+            continue
+        for name in _classes(board):
+            panels.append(
+                Panel(
+                    name,
+                    "round t",
+                    key.replace("_", " "),
+                    _by_agent(
+                        board,
+                        lambda r, k=key, n=name: _moving_mean(by_class(r, r.extras[k])[n]),  # type: ignore[misc]
+                    ),
+                )
+            )
+    caption = "On held-out data with true labels at the end of each round, moving mean."
+    return Chart("validation", "Validation", caption, panels)
+
+
+_MAKERS: dict[str, Callable[[Board], Chart | None]] = {
+    "progress": _progress,
+    "ranking": _ranking,
+    "users": _users,
+    "validation": _validation,
+    "trade-off": _trade_off,
+    "weights": _weights,
+}
+
+NAMES = (*_MAKERS, "sweep")
+
+
+def sweep(boards: Sequence[Board]) -> Chart | None:
+    """The headline figure against the first numeric key of the grid, a panel for the rest.
+
+    Both axes are logarithmic where all values are positive; the label of each curve then has
+    the fitted slope of log y against log x.
+    """
+    key = _numeric_key(boards)
+    if key is None:
+        return None
+    panels = []
+    groups: dict[str, list[Board]] = {}
+    for board in boards:
+        rest = {k: v for k, v in board.variant.point.items() if k != key}
+        groups.setdefault(", ".join(f"{k}={v}" for k, v in rest.items()), []).append(board)
+    for title, group in groups.items():
+        metric = group[0].headline
+        series = list(_sweep_series(key, metric, group))
+        log = _positive(series)
+        panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
+    caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
+    return Chart("sweep", f"{boards[0].headline.title.capitalize()} by {key}", caption, panels)
+
+
+def _numeric_key(boards: Sequence[Board]) -> str | None:
+    for key in boards[0].variant.point if boards else ():
+        values = {board.variant.point[key] for board in boards}
+        if len(values) > 1 and all(isinstance(v, int | float) for v in values):
+            return key
+    return None
+
+
+def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator[Series]:
+    for label in boards[0].experiment.agents:
+        points = []
+        for board in boards:
+            row = next((row for row in board.rows if row.label == label), None)
+            if row is not None:
+                points.append((board.variant.point[key], row.figures[metric.key]))
+        points.sort(key=lambda point: point[0])
+        if not points:
+            continue
+        ends = all(figure.low is not None for _, figure in points)
+        yield Series(
+            label,
+            [x for x, _ in points],
+            [figure.value for _, figure in points],
+            [figure.low for _, figure in points] if ends else None,  # type: ignore[misc]
+            [figure.high for _, figure in points] if ends else None,  # type: ignore[misc]
+        )
+
+
+def slope(series: Series) -> float | None:
+    """The fitted exponent b of y ∝ x^b; None where it has no meaning."""
+    if len(series.x) < 3 or min(series.y) <= 0 or min(series.x) <= 0:
+        return None
+    return float(np.polyfit(np.log(series.x), np.log(series.y), 1)[0])
+
+
+def _runs(board: Board) -> list[Result]:
+    return [run for by_seed in board.runs.values() for run in by_seed.values()]
+
+
+def _classes(board: Board) -> list[str]:
+    return sorted({name for run in _runs(board) for name in user_classes(run)})

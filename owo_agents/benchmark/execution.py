@@ -1,0 +1,81 @@
+"""Running a cell: its result is a function of its configuration alone."""
+
+import contextlib
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import threadpoolctl
+import torch
+
+import owo_agents
+import owo_env  # noqa: F401  (registers the environment)
+from owo_agents.benchmark.cells import Cell
+from owo_agents.benchmark.results import Result
+from owo_agents.registry import problem_of
+
+ENVIRONMENT = "AIRAN-FairMTL-v0"
+_STATED = ("airan-fairmtl", "numpy", "torch", "torchvision", "gymnasium")
+
+OnRound = Callable[[Cell, owo_agents.RoundRecord], None]
+
+
+def make_env(cell: Cell) -> gym.Env[Any, Any]:
+    """The cell's environment.
+
+    Raises:
+        ValueError, TypeError: The environment or its scenario refuses a setting.
+        ImportError: An extra is missing.
+    """
+    return gym.make(ENVIRONMENT, scenario=cell.scenario, **cell.settings)
+
+
+def make_agent(cell: Cell, env: gym.Env[Any, Any]) -> owo_agents.Agent:
+    """The cell's agent for its environment.
+
+    Raises:
+        ValueError, TypeError: The agent refuses an argument, or cannot be imported.
+    """
+    return owo_agents.make(cell.agent, env, **cell.arguments)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, BLAS and torch use one thread: workers don't fight, and bits don't change."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    found = {"python": platform.python_version()}
+    for name in _STATED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found | {"machine": f"{sys.platform} {platform.machine()}"}
+
+
+def execute(cell: Cell, on_round: OnRound | None = None) -> Result:
+    """Play the cell and return its result; ``on_round`` sees each round as it ends."""
+    records = []
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cell.seed)  # some TorchJD aggregators draw from the global generator
+        env = make_env(cell)
+        agent = make_agent(cell, env)
+        started = time.perf_counter()
+        for record in owo_agents.play(env, agent, cell.rounds, seed=cell.seed):
+            records.append(record)
+            if on_round is not None:
+                on_round(cell, record)
+        seconds = time.perf_counter() - started
+    env.close()
+    return Result.of(cell, problem_of(env), records, versions(), seconds)

@@ -1,0 +1,78 @@
+"""What is made from results: ``results.jsonl``, tables, figures and the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from owo_agents.benchmark import charts, plots, tables
+from owo_agents.benchmark.charts import Chart
+from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.results import Store, write_atomic
+from owo_agents.benchmark.suite import Suite
+
+
+def publish(
+    suite: Suite, store: Store, boards: Sequence[Board], formats: Sequence[str]
+) -> list[Path]:
+    """Write everything, the report last; returns what was written."""
+    folder = store.folder
+    write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
+    written = [table(folder, boards, "md")]
+    for where, chart in charts_of(boards):
+        for suffix, content in plots.draw(chart, formats).items():
+            path = folder / "figures" / f"{where}-{chart.name}.{suffix}"
+            write_atomic(path, content)
+            written.append(path)
+    return written
+
+
+def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
+    """Write the leaderboards in one of ``tables.FORMATS``."""
+    path = folder / f"leaderboard.{tables.SUFFIX[format_]}"
+    write_atomic(path, tables.RENDER[format_](boards))
+    return path
+
+
+def json_lines(boards: Sequence[Board]) -> Iterator[str]:
+    """A line for every run: its configuration, its figures and what it was made with."""
+    for board in boards:
+        for label, by_seed in board.runs.items():
+            for seed, result in by_seed.items():
+                cell = result.cell
+                line = {
+                    "experiment": board.experiment.name,
+                    "point": dict(board.variant.point),
+                    "label": label,
+                    "scenario": cell.scenario,
+                    "settings": dict(cell.settings),
+                    "agent": cell.agent,
+                    "arguments": dict(cell.arguments),
+                    "rounds": cell.rounds,
+                    "seed": seed,
+                    "key": cell.key,
+                    **{m.key: m.of(result) for m in board.metrics},
+                    "seconds": result.seconds,
+                    "versions": dict(result.versions),
+                }
+                yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def charts_of(boards: Sequence[Board]) -> Iterator[tuple[str, Chart]]:
+    """Every chart with a name for its files; a sweep stands before the points of its grid."""
+    for _, group in groupby(boards, key=lambda board: board.experiment.name):
+        together = list(group)
+        across = charts.sweep(together)
+        if across is not None:
+            yield slug(together[0].experiment.name), across
+        for board in together:
+            for chart in charts.charts_of(board):
+                yield slug(f"{board.experiment.name} {board.variant.label}"), chart
+
+
+def slug(text: str) -> str:
+    """A file name from people's text: letters, digits, points and dashes, not too long."""
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "unnamed"

@@ -1,0 +1,123 @@
+"""Estimates over seeds: interquartile mean, stratified bootstrap, paired comparison.
+
+The choices are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice" (NeurIPS 2021). Seeds lie on axis 0; further axes (rounds of a curve) are
+carried along. A single seed has no interval, and says so with None.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+
+Floats = NDArray[np.floating]
+Statistic = Callable[..., Floats]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its percentile bootstrap interval; ``low`` is None for a single seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def iqm(values: Floats, axis: int = 0) -> Floats:
+    """The interquartile mean: the mean without the ⌊n/4⌋ smallest and largest values.
+
+    With fewer than four values that is the plain mean.
+    """
+    values = np.moveaxis(np.sort(values, axis=axis), axis, 0)
+    cut = len(values) // 4
+    return np.asarray(values[cut : len(values) - cut].mean(axis=0))
+
+
+def bootstrap(
+    strata: Sequence[Floats],
+    statistic: Statistic = iqm,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Floats:
+    """The statistic of ``resamples`` stratified resamples, shape (resamples, ...).
+
+    Args:
+        strata: One array (seeds, ...) for each setting; seeds are redrawn with replacement
+            within their stratum, and the statistic is taken over all strata together.
+        statistic: Reduces ``axis``; the interquartile mean by default.
+        resamples: How many resamples.
+        seed: Decides the draws.
+
+    Raises:
+        ValueError: No stratum, an empty one, or a value that is not finite.
+    """
+    if not strata or any(len(stratum) == 0 for stratum in strata):
+        raise ValueError("strata: must be one or more arrays of at least one seed")
+    if any(not np.isfinite(stratum).all() for stratum in strata):
+        raise ValueError("strata: every value must be finite")
+    rng = np.random.default_rng(seed)
+    redrawn = [
+        stratum[rng.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata
+    ]
+    return statistic(np.concatenate(redrawn, axis=1), axis=1)
+
+
+def interval(
+    strata: Sequence[Floats], statistic: Statistic = iqm, *, confidence: float = 0.95
+) -> tuple[Floats, Floats] | None:
+    """The percentile bootstrap interval, each end of shape (...); None if every n is 1."""
+    checks.number("confidence", confidence, low=0.0, high=1.0, open_low=True)
+    if all(len(stratum) < 2 for stratum in strata):
+        return None
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(bootstrap(strata, statistic), [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def estimate(*strata: Sequence[float] | Floats) -> Estimate:
+    """The interquartile mean over all seeds of all strata, with its 95% interval."""
+    arrays = [np.asarray(stratum, float) for stratum in strata]
+    ends = interval(arrays)
+    low, high = (None, None) if ends is None else (float(ends[0]), float(ends[1]))
+    value = float(iqm(np.concatenate(arrays)))
+    return Estimate(value, low, high, sum(map(len, arrays)))
+
+
+def paired_difference(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
+    """Scores minus the baseline's at the same seeds: what the common data cancel is gone.
+
+    Raises:
+        ValueError: The two share no seed.
+    """
+    shared = sorted(scores.keys() & baseline.keys())
+    if not shared:
+        raise ValueError(f"no common seed: {sorted(scores)} against {sorted(baseline)}")
+    return estimate([scores[seed] - baseline[seed] for seed in shared])
+
+
+def _wins(x: Floats, y: Floats) -> Floats:
+    """The share of pairs with x > y over the last axes of x (..., S) and y (..., R)."""
+    x, y = x[..., :, None], y[..., None, :]
+    return np.asarray(((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1)))
+
+
+def probability_of_improvement(
+    scores: Sequence[float] | Floats, baseline: Sequence[float] | Floats
+) -> Estimate:
+    """P(a run scores higher than a run of the baseline), ties half, over all pairs of seeds."""
+    x, y = np.asarray(scores, float), np.asarray(baseline, float)
+    value = float(_wins(x, y))
+    if len(x) < 2 or len(y) < 2:
+        return Estimate(value, None, None, len(x))
+
+    def keep(resampled: Floats, axis: int) -> Floats:
+        return resampled
+
+    draws = _wins(bootstrap([x], keep, seed=0), bootstrap([y], keep, seed=1))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(value, float(low), float(high), len(x))

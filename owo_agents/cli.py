@@ -1,0 +1,357 @@
+"""``owo``, the command: list what there is, run one agent, run a suite, make a report.
+
+What is wrong with a call is said in one line, before any work, with exit code 2; runs that fail
+are reported at the end with exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+import owo_agents
+import owo_env
+from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables
+from owo_agents.benchmark.callbacks import Callback
+from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.progress import ProgressBars
+from owo_agents.benchmark.results import Store
+from owo_agents.benchmark.suite import Experiment, Suite
+from owo_env import checks
+from owo_env.scenarios import scenario_class
+
+app = typer.Typer(
+    name="owo",
+    help="Fair online multi-task learning for AI-RANs: scenarios, agents and their benchmark.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+console = Console(emoji=False)
+errors = Console(stderr=True, soft_wrap=True, emoji=False)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the environment; repeatable."),
+]
+TensorBoardDir = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
+]
+
+
+@app.command("list")
+def list_() -> None:
+    """List scenarios, agents and suites."""
+    scenarios = {name: scenario_summary(name) for name in owo_env.scenario_names()}
+    for title, found in (
+        ("Scenarios", scenarios),
+        ("Agents", owo_agents.names()),
+        ("Suites", suite.names()),
+    ):
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column()
+        for name, summary in found.items():
+            table.add_row(escape(name), escape(summary))
+        console.print(table)
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Option(help="A scenario's name.")] = "sinusoid",
+    agent: Annotated[
+        str, typer.Option(help="An agent's name, or package.module:Class.")
+    ] = "owo-fmtl",
+    rounds: Annotated[int, typer.Option(help="How many rounds to play.")] = 100,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    set_: Settings = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the agent; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.")] = None,
+    tensorboard: TensorBoardDir = None,
+) -> None:
+    """Play one agent on one scenario and print what came of it."""
+    with refusing():
+        arguments = {"agent": agent, **pairs("--arg", arg)}
+        experiment = {"scenario": scenario, "settings": pairs("--set", set_)}
+        one = suite.parse(
+            "run",
+            {
+                "summary": f"{agent} on {scenario}",
+                "rounds": rounds,
+                "seeds": [seed],
+                "agents": {agent: arguments},
+                "experiments": {scenario: experiment},
+            },
+            where=lambda path: "",
+        )
+    with contextlib.ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
+        for board in leaderboard.boards(one, store):
+            console.print(summary(board))
+    finish(outcome)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="SUITE|FILE", help="A suite, or a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder.", show_default="results/SUITE")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="process, serial or ray.")] = "process",
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time.", show_default="the number of cores")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Run only agent=…, scenario=… or experiment=…; repeatable.",
+        ),
+    ] = None,
+    set_: Settings = None,
+    digits: Annotated[
+        str | None, typer.Option(help="Digits of rainbow-mnist: mnist or mnist-5k.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Override the number of rounds.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Override the number of seeds.")] = None,
+    force: Annotated[bool, typer.Option(help="Run again what is there already.")] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
+    ] = None,
+    tensorboard: TensorBoardDir = None,
+) -> None:
+    """Run a suite. What the results folder has already is not run again."""
+    with refusing():
+        whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
+        chosen = narrowed(whole, only or [])
+    folder = out or Path("results") / whole.name
+    jobs = os.cpu_count() or 1 if jobs is None else jobs
+    store, outcome = execute(
+        chosen, folder, backend, jobs, force, tensorboard, whole=whole, ray_address=ray_address
+    )
+    found = leaderboard.boards(whole, store)
+    show(found)
+    if found:
+        announce(publish.publish(whole, store, found, ("png", "svg")))
+    finish(outcome)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder of `owo bench`.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="html, md, csv, parquet or latex.")
+    ] = "html",
+    figures: Annotated[
+        str, typer.Option(help="Formats of the figures: png, svg, pdf, comma-separated.")
+    ] = "png,svg",
+) -> None:
+    """Make the report of a results folder again."""
+    with refusing():
+        checks.one_of("--format", format_, ("html", *tables.FORMATS))
+        for one in figures.split(","):
+            checks.one_of("--figures", one, ("png", "svg", "pdf"))
+        chosen, _ = manifest.read(folder)
+        store = Store(folder)
+        tidy(store, chosen)
+        found = leaderboard.boards(chosen, store)
+        if not found:
+            raise ValueError(f"{folder}: no run of suite {chosen.name!r} is done yet")
+        if format_ == "html":
+            announce(publish.publish(chosen, store, found, figures.split(",")))
+        else:
+            announce([publish.table(folder, found, format_)])
+
+
+def main() -> None:
+    """The console script: like ``python -m``, it finds modules in the present folder."""
+    sys.path.insert(0, os.getcwd())
+    app()
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what is wrong with a call into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        text = " ".join(str(error).split())
+        errors.print(f"[bold red]owo:[/bold red] {escape(text)}", highlight=False)
+        raise typer.Exit(2) from error
+
+
+def scenario_summary(name: str) -> str:
+    """One line about a scenario, or what it lacks to be imported."""
+    try:
+        return scenario_class(name).summary
+    except ImportError as error:
+        return f"not available: {error}"
+
+
+def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` options as a mapping; values are read as YAML (numbers, lists, texts)."""
+    found = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ValueError(f"{option} {text!r}: must be KEY=VALUE")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{option} {text!r}: {value!r} is no YAML value") from error
+    return found
+
+
+def overridden(
+    chosen: Suite,
+    settings: dict[str, Any],
+    digits: str | None,
+    rounds: int | None,
+    seeds: int | None,
+) -> Suite:
+    """The suite with the settings, rounds and seeds that the command line asks for."""
+    if rounds is not None:
+        chosen = chosen.changed(lambda _: {"rounds": checks.whole("--rounds", rounds, low=1)})
+    if seeds is not None:
+        count = checks.whole("--seeds", seeds, low=1)
+        chosen = chosen.changed(lambda _: {"seeds": tuple(range(count))})
+    if settings:
+        chosen = chosen.changed(lambda e: e.with_settings(settings))
+    if digits is not None:
+        deep = [e for e in chosen.experiments if e.scenario == "rainbow-mnist"]
+        if not deep:
+            raise ValueError(f"--digits {digits}: suite {chosen.name!r} has no rainbow-mnist")
+        chosen = chosen.changed(lambda e: e.with_settings({"digits": digits}) if e in deep else {})
+    return chosen
+
+
+def narrowed(chosen: Suite, only: Sequence[str]) -> Suite:
+    """The part of the suite that every ``--only`` admits; one key given twice admits either."""
+    wanted: dict[str, set[str]] = {}
+    for text in only:
+        key, _, value = text.partition("=")
+        known = {
+            "agent": {n for e in chosen.experiments for a in e.agents for n in e.called(a)},
+            "scenario": {e.scenario for e in chosen.experiments},
+            "experiment": {e.name for e in chosen.experiments},
+        }
+        checks.one_of("--only key", key, known)
+        checks.one_of(f"{key} in --only", value, known[key])
+        wanted.setdefault(key, set()).add(value)
+
+    def keep(experiment: Experiment, label: str) -> bool:
+        have = {
+            "agent": experiment.called(label),
+            "scenario": {experiment.scenario},
+            "experiment": {experiment.name},
+        }
+        return all(have[key] & values for key, values in wanted.items())
+
+    return chosen.narrowed(keep)
+
+
+def execute(
+    chosen: Suite,
+    folder: Path,
+    backend: str,
+    jobs: int,
+    force: bool,
+    tensorboard: Path | None,
+    whole: Suite | None = None,
+    ray_address: str | None = None,
+) -> tuple[Store, runner.Outcome]:
+    """Check everything, then run the suite into the folder; the folder remembers the ``whole``."""
+    with refusing():
+        checks.one_of("--backend", backend, runner.BACKENDS)
+        checks.whole("--jobs", jobs, low=1)
+        run_on = runner.choose(backend, ray_address)
+        titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
+        callbacks: list[Callback] = [ProgressBars(console, titles)]
+        if tensorboard is not None:
+            from owo_agents.benchmark.tensorboard import TensorBoard
+
+            callbacks.append(TensorBoard(tensorboard))
+        runner.validate(chosen)
+        store = Store(folder)
+        manifest.write(folder, whole or chosen, shlex.join(["owo", *sys.argv[1:]]))
+    tidy(store, whole or chosen)
+    outcome = runner.run(
+        chosen.cells(), store, backend=run_on, jobs=jobs, force=force, callbacks=callbacks
+    )
+    return store, outcome
+
+
+def tidy(store: Store, chosen: Suite) -> None:
+    """Set foreign and damaged files aside, and say which."""
+    for line in store.tidy(cell.key for cell in chosen.cells()):
+        errors.print(f"[yellow]set aside[/yellow] {escape(line)}", highlight=False)
+
+
+def show(boards: Sequence[Board]) -> None:
+    """The leaderboards; of an experiment with a grid one table of its headline figure."""
+    for _, group in groupby(boards, key=lambda board: board.experiment.name):
+        together = list(group)
+        if len(together) > 1:
+            console.print(tables.grid_table(together))
+        else:
+            console.print(tables.terminal(together[0], console.width))
+
+
+def summary(board: Board) -> Panel:
+    """The figures of a single run."""
+    table = Table.grid(padding=(0, 2))
+    for metric in board.metrics:
+        figure = board.rows[0].figures.get(metric.key)
+        text = tables.figure_text(figure, metric.digits, spread=False)
+        table.add_row(escape(metric.title), text, f"[dim]{escape(metric.meaning)}[/dim]")
+    cell = next(iter(board.runs[board.rows[0].label].values())).cell
+    title = f"{cell.agent} on {cell.scenario}: {cell.rounds} rounds, seed {cell.seed}"
+    return Panel(table, title=escape(title), title_align="left", expand=False)
+
+
+def announce(paths: Sequence[Path]) -> None:
+    """Say what was written, folders once."""
+    for folder, group in groupby(paths, key=lambda path: path.parent):
+        names = [path.name for path in group]
+        what = names[0] if len(names) == 1 else f"{len(names)} files"
+        console.print(
+            f"wrote {escape(str(folder / what if len(names) == 1 else folder))} "
+            f"{'' if len(names) == 1 else f'({what})'}",
+            highlight=False,
+        )
+
+
+def finish(outcome: runner.Outcome) -> None:
+    """Report skipped and failed runs, and exit accordingly."""
+    if outcome.skipped:
+        console.print(f"{outcome.skipped} runs were there already (--force runs them again)")
+    for cell, error in outcome.failures:
+        errors.print(
+            f"[red]failed[/red] {escape(cell.agent)} on {escape(cell.scenario)}, "
+            f"seed {cell.seed}: {escape(error)}",
+            highlight=False,
+        )
+    if outcome.interrupted:
+        errors.print("interrupted: what is done is kept; the same command goes on from there")
+        raise typer.Exit(130)
+    if outcome.failures:
+        errors.print(f"[bold red]{len(outcome.failures)} runs failed[/bold red]")
+        raise typer.Exit(1)
