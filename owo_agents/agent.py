@@ -46,6 +46,14 @@ class Agent(ABC):
     def end_round(self, obs: Observation, info: Info) -> None:
         """The round is over; ``info`` carries what hindsight reveals."""
 
+    def report(self) -> Mapping[str, Any]:
+        """What the agent tells of the round just ended; part of the record's ``extras``."""
+        return {}
+
+    def environment(self, env: Any) -> Any:
+        """Where :func:`play` lets the agent play: ``env`` itself, or a wrapper of its own."""
+        return env
+
     def state_dict(self) -> dict[str, Any]:
         """What the agent carries from round to round: arrays, numbers and strings."""
         return {}

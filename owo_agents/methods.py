@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from owo_agents.adaptive_step import make_step
 from owo_agents.initialization import make_initialization
@@ -19,6 +19,7 @@ def compose(
     target: str | None = None,
     reset_heads: bool = False,
     step: str = "fixed",
+    learner: Callable[..., Learner] = Learner,
 ) -> Learner:
     """A learner around ``weighting`` with the default model step and outer loop.
 
@@ -33,11 +34,12 @@ def compose(
         reset_heads: Users start each round with fresh heads.
         step: ``"fixed"`` η, ``"guess-free"`` or ``"adagrad-norm"``
             (:func:`owo_agents.adaptive_step.make_step`).
+        learner: Another composition of the same parts.
     """
     problem = weighting.problem
     if initialization is None:
         initialization = "running-mean" if problem.model_bounds is not None else "reptile"
-    return Learner(
+    return learner(
         weighting,
         make_step(problem, step, learning_rate),
         make_initialization(problem, initialization, rate),

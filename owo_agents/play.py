@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,8 @@ class RoundRecord:
         utilities: The round's mean utilities, (..., K).
         weights: The round's mean priorities, (..., K).
         model: The last θ played, (..., d).
-        extras: What else the round's last info holds (violations, validation loss, …).
+        extras: What else the round's last info holds (violations, validation loss, …), and what
+            the agent reports.
     """
 
     round: int
@@ -52,7 +53,7 @@ def play(
     env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
     agent: Agent,
     rounds: int,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
 ) -> Iterator[RoundRecord]:
     """Play ``rounds`` rounds, yielding a record after each.
 
@@ -61,7 +62,8 @@ def play(
             that a round's last observation is the round's own.
         agent: Any agent; it keeps what it learned from earlier rounds.
         rounds: How many.
-        seed: Starts the stream at round 1; None opens the stream's next round.
+        seed: Starts the stream at round 1; None opens the stream's next round. A vector
+            environment takes one for each stream as well.
 
     Raises:
         ValueError: ``rounds`` < 1 or more than the scenario has, or the agent needs gradients
@@ -80,10 +82,10 @@ def play(
             f"env has autoreset_mode={mode}: play() needs AutoresetMode.DISABLED "
             "(gym.make_vec(..., autoreset_mode='Disabled'))"
         )
-    return _rounds(env, agent, rounds, seed)
+    return _rounds(agent.environment(env), agent, rounds, seed)
 
 
-def _rounds(env: Any, agent: Agent, rounds: int, seed: int | None) -> Iterator[RoundRecord]:
+def _rounds(env: Any, agent: Agent, rounds: int, seed: Any) -> Iterator[RoundRecord]:
     for t in range(rounds):
         options = dict(getattr(agent, "reset_options", {}))
         obs, info = env.reset(seed=seed if t == 0 else None, options=options)
@@ -115,7 +117,8 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any]) -> RoundRe
         utilities=utilities / num_slots,
         weights=weights / num_slots,
         model=np.asarray(action["model"]),
-        extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")},
+        extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
+        | dict(agent.report()),
     )
 
 

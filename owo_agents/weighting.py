@@ -67,7 +67,7 @@ class Constant(Weighting):
         self.p = shares * _total(problem, total)
 
     def start(self, batch: tuple[int, ...]) -> Floats:
-        return np.broadcast_to(self.p, (*batch, len(self.p))).copy()
+        return np.broadcast_to(self.p, (*batch, len(self.p))).copy("F")
 
     def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
         return p
@@ -114,20 +114,33 @@ class Dual(Weighting):
 
     def start(self, batch: tuple[int, ...]) -> Floats:
         self.round += 1
-        return np.broadcast_to(self.initial, (*batch, len(self.initial))).copy()
+        return np.broadcast_to(self.initial, (*batch, len(self.initial))).copy("F")
 
     def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
         if self.problem.alpha == 0:
             return p
         step = self.first_step / (slot if self.step_index == "slot" else self.round)
-        raised = p + step * dual_gradient(p, utilities, self.problem.alpha)
-        return np.minimum(np.maximum(raised, self.low), self.high)
+        return dual_step(p, utilities, step, self.problem.alpha, self.low, self.high)
 
     def state_dict(self) -> dict[str, Any]:
         return {"round": self.round}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.round = int(state["round"])
+
+
+def dual_step(p: Any, utilities: Any, step: Any, alpha: float, low: float, high: float) -> Any:
+    """Π_W of a step along −g^w, eq. 9 in p = −w; for numpy arrays and torch tensors alike.
+
+    Args:
+        p: Priorities, shape (..., K).
+        utilities: Those of the slot just played, (..., K).
+        step: γ_i, broadcast against ``p``.
+        alpha: α > 0.
+        low: 1/u_max^α.
+        high: 1/u_min^α.
+    """
+    return (p + step * dual_gradient(p, utilities, alpha)).clip(low, high)
 
 
 class Normalized(Weighting):

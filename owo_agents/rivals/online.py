@@ -1,0 +1,142 @@
+"""Online-learning rivals: other ways to choose priorities from the utilities seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.learner import Learner
+from owo_agents.methods import compose
+from owo_agents.rivals.per_user import Effective, PerUser
+from owo_agents.weighting import Dual, Weighting
+from owo_env import checks
+from owo_env.fairness import fairness_gradient, sum_users
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+
+class FollowTheLeader(Weighting):
+    """p = (mean utility of the round so far)^−α, within W: the best dual variable in hindsight.
+
+    It minimizes Σ_j Ψ(w, θ_j) over the slots j ≤ i played; the round's first slot takes the
+    centre utility's, as the dual step does.
+    """
+
+    def start(self, batch: tuple[int, ...]) -> Floats:
+        self._sum: Floats | float = 0.0
+        return np.full((*batch, self.problem.num_users), self.problem.centre_priority)
+
+    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+        self._sum = self._sum + utilities
+        u_min, u_max = self.problem.utility_bounds
+        return fairness_gradient(np.minimum(self._sum / slot, u_max), self.problem.alpha, u_min)
+
+
+class Hedge(Weighting):
+    """Exponential weights over users, towards the worst: p ∝ exp(−λ Σ_j u_j), restarted a round.
+
+    Freund and Schapire (1997): max-min fairness by a zero-sum game, which knows no α.
+
+    Args:
+        problem: The problem.
+        sharpness: λ > 0; default √(8 ln K/m)/(u_max − u_min).
+        total: Σ_k p_k; default K·((u_min + u_max)/2)^−α, where OWO-FMTL starts.
+    """
+
+    def __init__(
+        self, problem: Problem, sharpness: float | None = None, total: float | None = None
+    ) -> None:
+        super().__init__(problem)
+        u_min, u_max = problem.utility_bounds
+        users = problem.num_users
+        if sharpness is None:
+            sharpness = math.sqrt(8 * math.log(users) / problem.num_slots) / (u_max - u_min)
+        if total is None:
+            total = users * problem.centre_priority
+        self.sharpness = checks.number("sharpness", sharpness, low=0.0, open_low=True)
+        self.total = checks.number("total", total, low=0.0, open_low=True)
+
+    def start(self, batch: tuple[int, ...]) -> Floats:
+        return np.full((*batch, self.problem.num_users), self.total / self.problem.num_users)
+
+    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+        lead = utilities - utilities.min(axis=-1, keepdims=True)
+        raised = np.maximum(p, np.finfo(float).tiny) * np.exp(-self.sharpness * lead)
+        return raised * (self.total / sum_users(raised))[..., None]
+
+
+class DualCarried(Dual):
+    """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts."""
+
+    _carried: Floats | None = None
+
+    def start(self, batch: tuple[int, ...]) -> Floats:
+        fresh = super().start(batch)
+        return fresh if self._carried is None else self._carried
+
+    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+        before = (self.round - 1) * self.problem.num_slots
+        self._carried = super().update(p, utilities, slot + before)
+        return self._carried
+
+    def state_dict(self) -> dict[str, Any]:
+        carried = {} if self._carried is None else {"carried": self._carried.copy()}
+        return super().state_dict() | carried
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._carried = np.array(state["carried"]) if "carried" in state else None
+
+
+class SlotFair(PerUser):
+    """Ascent on Σ_i F_α(u_i(θ)), fairness within each slot: Σ_k u_ik^−α ∇u_ik.
+
+    The myopic alternative to eq. 1, which asks fairness of the round's mean utilities only.
+    """
+
+    def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
+        problem = self.problem
+        weights = fairness_gradient(utilities, problem.alpha, problem.utility_bounds[0])
+        weighted = weights[..., None].astype(gradients.dtype) * gradients
+        return sum_users(np.moveaxis(weighted, -2, -1)), weights
+
+
+def _agent(
+    problem: Problem,
+    *,
+    weighting: Callable[[Problem], Weighting],
+    learner: Callable[..., Learner] = Learner,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+    step: str = "fixed",
+) -> Learner:
+    """A rival around ``weighting``; the rest as for :func:`owo_agents.methods.compose`."""
+    return compose(
+        weighting(problem),
+        learning_rate,
+        initialization,
+        rate,
+        target,
+        step=step,
+        learner=learner,
+    )
+
+
+ftl = partial(_agent, weighting=FollowTheLeader)
+dual_carried = partial(_agent, weighting=DualCarried)
+slot_fair = partial(_agent, weighting=Effective, learner=SlotFair)
+
+
+def hedge(
+    problem: Problem, *, sharpness: float | None = None, total: float | None = None, **options: Any
+) -> Learner:
+    """Exponential weights over users; ``options`` as for the other rivals."""
+    return _agent(problem, weighting=partial(Hedge, sharpness=sharpness, total=total), **options)

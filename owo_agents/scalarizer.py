@@ -1,0 +1,125 @@
+"""OWO-FMTL's dual weights as a drop-in TorchJD scalarizer, for any PyTorch multi-task loop.
+
+from owo_agents.scalarizer import DualScalarizer
+
+scalarizer = DualScalarizer(2, max_loss=3.3, utility_bounds=(1.0, 3.3))
+...
+scalarizer(losses).backward()  # Σ_k p_k ℓ_k
+scalarizer.update(losses)      # eq. 9; scalarizer.reset() where a round begins
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from owo_agents.weighting import Dual, dual_step
+from owo_env import checks
+from owo_env.problem import Problem
+
+try:
+    from torchjd import Stateful
+    from torchjd.scalarization import Scalarizer
+except ImportError as error:
+    raise ImportError(
+        f'DualScalarizer is a TorchJD scalarizer ({error}): pip install "airan-fairmtl[mtl]"'
+    ) from error
+
+
+class DualScalarizer(Scalarizer, Stateful):
+    """Σ_k p_k ℓ_k with priorities p that :meth:`update` moves by the dual step, eq. 9.
+
+    The step and its constants are those of :class:`owo_agents.weighting.Dual`, on the utilities
+    u_k = max_loss − ℓ_k.
+
+    Args:
+        shape: The shape of the losses, or their number K ≥ 2.
+        max_loss: l_max, the loss of a task without the system.
+        utility_bounds: (u_min, u_max) of the dual space, 0 < u_min < max_loss ≤ u_max.
+        alpha: Fairness parameter α ≥ 0; at 0 priorities stay 1.
+
+    Attributes:
+        priorities: p, a buffer of the shape of the losses.
+        slot: Slots seen since the last :meth:`reset`, a buffer.
+
+    Raises:
+        ValueError: An argument is outside its domain.
+    """
+
+    priorities: Tensor
+    slot: Tensor
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        max_loss: float,
+        utility_bounds: tuple[float, float],
+        alpha: float = 1.0,
+    ) -> None:
+        super().__init__()
+        size = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.problem = Problem(
+            num_users=int(np.prod(size)),
+            dim=1,
+            num_slots=1,
+            alpha=alpha,
+            utility_bounds=utility_bounds,
+            initial_model=np.zeros(1),
+        )
+        low, high = utility_bounds
+        self.max_loss = checks.number("max_loss", max_loss, low=low, high=high, open_low=True)
+        self._dual = Dual(self.problem)
+        self.register_buffer("priorities", torch.empty(size))
+        self.register_buffer("slot", torch.zeros((), dtype=torch.int64))
+        self.reset()
+
+    def forward(self, values: Tensor, /) -> Tensor:
+        """Σ_k p_k ℓ_k; a scalar to call ``backward`` on.
+
+        Raises:
+            ValueError: The losses are of another shape.
+        """
+        self._check(values)
+        return (self.priorities * values).sum()
+
+    @torch.no_grad()
+    def update(self, values: Tensor, /) -> None:
+        """Move the priorities by the losses just seen, for the next slot.
+
+        Raises:
+            ValueError: The losses are of another shape.
+            FloatingPointError: A loss is not finite; the priorities stay as they are.
+        """
+        self._check(values)
+        if not bool(values.isfinite().all()):
+            raise FloatingPointError(f"losses must be finite, got {values.tolist()}")
+        self.slot += 1
+        if self.problem.alpha == 0:
+            return
+        dual, utilities = self._dual, self.max_loss - values.detach()
+        step = dual.first_step / self.slot
+        moved = dual_step(self.priorities, utilities, step, self.problem.alpha, dual.low, dual.high)
+        self.priorities.copy_(cast(Tensor, moved))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """A round begins: the centre utility's priorities, slot 0."""
+        self.priorities.fill_(self.problem.centre_priority)
+        self.slot.zero_()
+
+    def _check(self, values: Tensor) -> None:
+        if values.shape != self.priorities.shape:
+            raise ValueError(
+                f"values has shape {tuple(values.shape)}: must be {tuple(self.priorities.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        low, high = self.problem.utility_bounds
+        return (
+            f"DualScalarizer(shape={tuple(self.priorities.shape)}, max_loss={self.max_loss:g}, "
+            f"utility_bounds=({low:g}, {high:g}), alpha={self.problem.alpha:g})"
+        )
