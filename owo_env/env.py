@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from owo_env.spaces import (
     bad_action,
     check_shapes,
     observation_space,
+    within,
     zero_observation,
 )
 
@@ -153,9 +155,9 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         utilities, gradient = stream.play(
             self._slot, model, weights, self._gradient_key == "gradients"
         )
-        self._slot = slot = self._slot + 1
         before = self._fairness
         self._tally(utilities)
+        slot = self._slot
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
         info = {"round": self._round, "slot": slot, **stream.slot_info()}
         done = slot == self.problem.num_slots
@@ -195,6 +197,19 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
         return self._stream.evaluate(model)
 
+    def fairest(self) -> tuple[Floats, float] | None:
+        """(θ*, F_α at θ*) of eq. 2 for the present round, even before it is played.
+
+        For references and plots: a learner may know it only at the end, from ``info``. None
+        without hindsight.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was opened.
+        """
+        if self._stream is None:
+            raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
+        return self._stream.fairest() if self.hindsight else None
+
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""
         if self._stream is None or self._playing:
@@ -209,7 +224,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._playing = False
 
     def _checked(self, action: Mapping[str, Any]) -> tuple[Floats, Floats]:
-        """The action's arrays; plain comparisons, since they cost less than numpy's on few."""
+        """The action's arrays."""
         problem = self.problem
         try:
             model = np.asarray(action["model"], problem.initial_model.dtype)
@@ -218,35 +233,32 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise ValueError(
                 f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
             ) from error
-        check_shapes(model, weights, problem, ())
+        if model.shape != (problem.dim,) or weights.shape != (problem.num_users,):
+            check_shapes(model, weights, problem, ())
         if problem.model_bounds is None:
             good = bool(np.isfinite(model).all())
         else:
-            low, high = problem.model_bounds
-            good = all([low <= theta_j <= high for theta_j in model.tolist()])
-        if not good or not all([0.0 <= p_k < np.inf for p_k in weights.tolist()]):
+            good = within(model.tolist(), *problem.model_bounds)
+        if not good or not within(weights.tolist(), 0.0, sys.float_info.max):
             raise self._located(bad_action(model, weights, problem))
         return model, weights
 
     def _tally(self, utilities: Sequence[float]) -> None:
         """Add a slot's utilities to the round's; F_α of the new means."""
-        problem, slot = self.problem, self._slot
-        u_min, u_max = problem.utility_bounds
-        sums = self._sums
-        low = np.inf
-        for k, u_k in enumerate(utilities):
-            if not u_min <= u_k <= u_max:
-                self._violation(k, u_k)
-            sums[k] = total = sums[k] + u_k
-            low = total if total < low else low
-        means = np.array(sums) / slot
-        inside = low >= u_min * slot * (1 + 1e-12)
-        self._fairness = fairness.total(means, problem.alpha, None if inside else u_min)
+        u_min, u_max = self.problem.utility_bounds
+        if not within(utilities, u_min, u_max):
+            self._count_violations(utilities)
+        self._slot = slot = self._slot + 1
+        self._sums = sums = [sum_k + u_k for sum_k, u_k in zip(self._sums, utilities)]
+        means = [sum_k / slot for sum_k in sums]
+        self._fairness = fairness.total(means, self.problem.alpha, u_min)
 
-    def _violation(self, k: int, u_k: float) -> None:
-        if not np.isfinite(u_k):
-            raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
-        self._violations += 1
+    def _count_violations(self, utilities: Sequence[float]) -> None:
+        u_min, u_max = self.problem.utility_bounds
+        for k, u_k in enumerate(utilities):
+            if not np.isfinite(u_k):
+                raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
+            self._violations += not u_min <= u_k <= u_max
 
     def _located(self, error: Exception) -> Exception:
         return type(error)(f"round {self._round}, slot {self._slot + 1}: {error}")

@@ -1,5 +1,6 @@
 """Spaces of one environment, and the checks that an action lies within them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,14 @@ def zero_observation(problem: Problem, gradients: str) -> dict[str, Any]:
     name, shape = ("gradients", (users, dim)) if gradients == "per_user" else ("gradient", (dim,))
     dtype = problem.initial_model.dtype
     return {"utilities": np.zeros(users), name: np.zeros(shape, dtype), "slot": 0}
+
+
+def within(values: Sequence[float], low: float, high: float) -> bool:
+    """Whether all lie in [low, high], none being NaN; on a few numbers faster than numpy."""
+    for value in values:  # noqa: SIM110 (a generator costs more than the comparisons)
+        if not low <= value <= high:
+            return False
+    return True
 
 
 def check_shapes(model: Floats, weights: Floats, problem: Problem, batch: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from owo_env import checks, fairness
 from owo_env.scenarios import Scenario, make_scenario, names, scenario_class
 from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
-from owo_env.scenarios.slots import play_users, users_at
+from owo_env.scenarios.slots import play_batch, slot_of
 from owo_env.spaces import GRADIENTS, action_space, bad_action, check_shapes, observation_space
 
 Floats = NDArray[np.floating]
@@ -142,7 +142,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             )
         model, weights = self._checked(actions)
         before = self._fairness
-        obs, live = self._play(model, weights, ~over)
+        live = ~over
+        obs = self._play(model, weights, live)
         rewards = np.where(live, self._fairness - before, 0.0)
         done = live & (self._slot == self.problem.num_slots)
         if not live.all():  # NEXT_STEP: streams whose round was over open the next one instead
@@ -168,64 +169,71 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         ones = np.ones((self.num_envs, self.problem.num_users))
         theta = np.ascontiguousarray(self._checked({"model": model, "weights": ones})[0].T)
         utilities = [
-            play_users(self._data.error, self._users(slot), theta, None, self.scenario.l_max)[0]
+            play_batch(self._data.error, self._slot_data(slot), theta, None, self.scenario.l_max)[0]
             for slot in range(self.problem.num_slots)
         ]
         return np.moveaxis(np.array(utilities), -1, 0)
+
+    def fairest(self) -> tuple[Floats, Floats] | None:
+        """(θ* (N, d), F_α at θ* (N,)) of the present rounds, as the scalar environment's.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was opened.
+        """
+        buffer = self._buffer
+        if buffer is None:
+            raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
+        if buffer.model is None or buffer.value is None:
+            return None
+        at = buffer.row, self._everyone
+        return buffer.model[at[0], :, at[1]], buffer.value[at]
 
     @property
     def _data(self) -> Any:
         assert self._buffer is not None and self._buffer.data is not None
         return self._buffer.data
 
-    def _users(self, slot: Any) -> list[Any]:
-        """The users' data at each stream's own round and slot; a view where all agree."""
+    def _slot_data(self, slot: Any) -> list[Floats]:
+        """Slot ``slot`` (one for all, or one each) of each stream's own round."""
         assert self._buffer is not None
         row = self._buffer.row
-        if (row == row[0]).all() and np.ndim(slot) == 0:
-            return users_at(self._data, int(row[0]), slot)
-        return users_at(self._data, row, np.broadcast_to(slot, row.shape), self._everyone)
+        if np.ndim(slot) == 0 and (row == row[0]).all():
+            return slot_of(self._data, int(row[0]), slot)
+        return slot_of(self._data, row, np.broadcast_to(slot, row.shape), self._everyone)
 
-    def _play(self, model: Floats, weights: Floats, live: Mask) -> tuple[dict[str, Any], Mask]:
+    def _play(self, model: Floats, weights: Floats, live: Mask) -> dict[str, Any]:
         """One slot's physics in every stream; those not ``live`` keep their tallies."""
-        slot = self._slot
-        aligned = bool((slot == slot[0]).all())
-        last = self.problem.num_slots - 1
-        utilities, gradient = play_users(
+        slot = np.minimum(self._slot, self.problem.num_slots - 1)
+        utilities, gradient = play_batch(
             self._data.error,
-            self._users(int(min(slot[0], last)) if aligned else np.minimum(slot, last)),
+            self._slot_data(slot[0] if (slot == slot[0]).all() else slot),
             np.ascontiguousarray(model.T),
             None if self.gradients == "per_user" else np.ascontiguousarray(weights.T),
             self.scenario.l_max,
         )
-        u = np.array(utilities)
-        self._tally(u, live)
-        obs = {
-            "utilities": u.T,
-            self._gradient_key: np.moveaxis(np.array(gradient), -1, 0),
+        self._tally(utilities, live)
+        return {
+            "utilities": utilities.T,
+            self._gradient_key: gradient.T,
             "slot": self._slot.copy(),
         }
-        return obs, live
 
     def _tally(self, u: Floats, live: Mask) -> None:
-        problem = self.problem
+        problem, everyone = self.problem, bool(live.all())
         u_min, u_max = problem.utility_bounds
         low, high = u.min(), u.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0]
-            raise FloatingPointError(f"{self._where(int(n))}: the utility of user {k} is {u[k, n]}")
+            raise FloatingPointError(f"{self._place(int(n))}: the utility of user {k} is {u[k, n]}")
         if low < u_min or high > u_max:
             self._violations = self._violations + live * ((u < u_min) | (u > u_max)).sum(axis=0)
         self._slot = self._slot + live
-        self._sums = self._sums + u if live.all() else np.where(live, self._sums + u, self._sums)
-        means = self._sums / np.maximum(self._slot, 1)
-        alpha = problem.alpha
-        if means.min() >= u_min:
-            terms = fairness.utility_terms(means, alpha)
-        else:
-            terms = fairness.extended_terms(means, alpha, u_min)
+        sums = self._sums + u
+        means = sums / np.maximum(self._slot, 1)
+        terms = fairness.extended_terms(means, problem.alpha, u_min)
         value = fairness.sum_users(terms.T)
-        self._fairness = value if live.all() else np.where(live, value, self._fairness)
+        self._sums = sums if everyone else np.where(live, sums, self._sums)
+        self._fairness = value if everyone else np.where(live, value, self._fairness)
 
     def _open_rounds(self, mask: Mask, obs: dict[str, Any]) -> dict[str, Any]:
         """Open the next round where ``mask``; their observation is zero, the others' stays."""
@@ -257,13 +265,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         final_obs = np.full(self.num_envs, None, dtype=object)
         for n in np.flatnonzero(done):
             final_obs[n] = {key: value[n] for key, value in obs.items()}
-        final = {key: value for key, value in info.items() if not key.startswith("_")}
-        for key, value in final.items():
-            value = value.copy()
-            value[~done] = 0
-            final[key] = value
+        final: dict[str, Any] = {"feedback": obs}
+        final |= {k: _where(done, value) for k, value in info.items() if not k.startswith("_")}
         final |= {f"_{key}": done.copy() for key in final}
-        final |= {"feedback": obs, "_feedback": done.copy()}
         obs = self._open_rounds(done, obs)
         return obs, {
             "final_obs": final_obs,
@@ -287,9 +291,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         ended: dict[str, Any] = {"violations": self._violations * done}
         buffer = self._buffer
         for name, values in self._data.about.items():
-            value = values[buffer.row, ..., self._everyone]
-            value[~done] = 0
-            ended[name] = value
+            ended[name] = _where(done, values[buffer.row, ..., self._everyone])
         if buffer.model is not None and buffer.value is not None:
             best = buffer.value[buffer.row, self._everyone]
             ended["fairest_model"] = buffer.model[buffer.row, :, self._everyone] * done[:, None]
@@ -310,10 +312,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         low, high = problem.model_bounds or (-np.finfo(float).max, np.finfo(float).max)
         inside = low <= model.min() and model.max() <= high
         if not (inside and weights.min() >= 0 and weights.max() < np.inf):
-            raise ValueError(f"{self._where()}: {bad_action(model, weights, problem)}")
+            raise ValueError(f"{self._place()}: {bad_action(model, weights, problem)}")
         return model, weights
 
-    def _where(self, n: int = 0) -> str:
+    def _place(self, n: int = 0) -> str:
         assert self._buffer is not None
         return f"round {self._buffer.round[n]}, slot {self._slot[n] + 1}, stream {n}"
 
@@ -325,6 +327,13 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if len(seed) != self.num_envs:
             raise ValueError(f"seed: has {len(seed)} entries, must have num_envs={self.num_envs}")
         return list(seed)
+
+
+def _where(mask: Mask, values: NDArray[Any]) -> NDArray[Any]:
+    """A copy with zeros (empty texts) in the streams outside the mask."""
+    chosen = np.zeros_like(values)
+    chosen[mask] = values[mask]
+    return chosen
 
 
 def _vectorizable(scenario: Scenario) -> LeastSquares:

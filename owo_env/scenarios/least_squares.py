@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from owo_env.oracle import fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario, Stream
-from owo_env.scenarios.slots import SlotData, play_users
+from owo_env.scenarios.slots import SlotData, play_users, widened
 
 Floats = NDArray[np.floating]
 Generators = Sequence[np.random.Generator]
 
 SLOTS_PER_BLOCK = 512
-ORACLE_BATCH = 512
+STREAMS_PER_DRAW = 64  # so that what a draw works on stays in the processor's cache
+ORACLE_BATCH = 4096
 
 
 class LeastSquares(Scenario):
@@ -64,14 +65,22 @@ class LeastSquares(Scenario):
     def stream(self, rng: np.random.Generator, hindsight: bool) -> LeastSquaresStream:
         return LeastSquaresStream(self, rng, hindsight)
 
-    def fairest(self, data: SlotData) -> tuple[Floats, Floats]:
-        """θ* and F_α of every round in a block, eq. 2: shapes (rounds, d, N), (rounds, N)."""
+    def fairest(self, H: Floats, b: Floats, s: Floats) -> tuple[Floats, Floats]:
+        """θ* and F_α of every round, eq. 2, from the means of xxᵀ, xy and y².
+
+        Args:
+            H: Shape (rounds, d, d, K, N).
+            b: Shape (rounds, d, K, N).
+            s: Shape (rounds, K, N).
+
+        Returns:
+            Shapes (rounds, d, N) and (rounds, N).
+        """
         problem = self.problem
-        H, b, s = data.moments()
-        rounds, d, _, users, n = H.shape
-        H_ = np.ascontiguousarray(np.transpose(H, (0, 4, 3, 1, 2))).reshape(-1, users, d, d)
-        b_ = np.ascontiguousarray(np.transpose(b, (0, 3, 2, 1))).reshape(-1, users, d)
-        s_ = np.ascontiguousarray(np.transpose(s, (0, 2, 1))).reshape(-1, users)
+        rounds, d, users, n = b.shape
+        H_ = np.transpose(H, (0, 4, 3, 1, 2)).reshape(-1, users, d, d)
+        b_ = np.transpose(b, (0, 3, 2, 1)).reshape(-1, users, d)
+        s_ = np.transpose(s, (0, 2, 1)).reshape(-1, users)
         models, values = [], []
         for i in range(0, len(s_), ORACLE_BATCH):
             part = slice(i, i + ORACLE_BATCH)
@@ -88,7 +97,7 @@ class LeastSquares(Scenario):
             models.append(best.model)
             values.append(best.fairness)
         model = np.concatenate(models).reshape(rounds, n, d)
-        return np.moveaxis(model, 1, -1), np.concatenate(values).reshape(rounds, n)
+        return model.swapaxes(1, 2).copy(), np.concatenate(values).reshape(rounds, n)
 
 
 def gradient_bound(
@@ -99,7 +108,7 @@ def gradient_bound(
     A non-negative loss of smoothness L has ‖∇ℓ‖² ≤ 2Lℓ; here ℓ ≤ l_max − u_min, and priorities are
     at most u_min^−α.
     """
-    return num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5
+    return float(num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5)
 
 
 class RoundBuffer:
@@ -138,20 +147,33 @@ class RoundBuffer:
             self.row[dry] = 0
 
     def _refill(self, which: NDArray[np.integer]) -> None:
-        data = self.scenario.draw([self.rngs[n] for n in which], self.round[which])
-        solved = self.scenario.fairest(data) if self.hindsight else None
+        moments = []
+        for i in range(0, len(which), STREAMS_PER_DRAW):
+            part = which[i : i + STREAMS_PER_DRAW]
+            data = self.scenario.draw([self.rngs[n] for n in part], self.round[part])
+            if self.hindsight:
+                moments.append(data.moments())
+            self._store(data, part)
+        if self.hindsight:
+            solved = self.scenario.fairest(*(np.concatenate(m, -1) for m in zip(*moments)))
+            if self.model is None or self.value is None:
+                self.model, self.value = solved
+            else:
+                self.model[..., which], self.value[..., which] = solved
+
+    def _store(self, data: SlotData, which: NDArray[np.integer]) -> None:
+        """Put the streams ``which`` into the block, whose memory is used again and again."""
         if len(which) == len(self.rngs):
             self.data = data
-            self.model, self.value = solved or (None, None)
             return
         if self.data is None:
-            raise RuntimeError("the first round must be opened in all streams together")
+            self.data = widened(data, len(self.rngs))
+        neighbours = which[-1] - which[0] + 1 == len(which)
+        at = slice(which[0], which[-1] + 1) if neighbours else which
         for whole, part in zip(self.data.arrays, data.arrays):
-            whole[..., which] = part
+            whole[..., at] = part
         for name, values in data.about.items():
-            self.data.about[name][..., which] = values
-        if solved is not None and self.model is not None and self.value is not None:
-            self.model[..., which], self.value[..., which] = solved
+            self.data.about[name][..., at] = values
 
 
 class LeastSquaresStream(Stream):

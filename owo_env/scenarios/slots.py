@@ -1,38 +1,40 @@
 """The physics of a least-squares slot, written once for numbers and for arrays.
 
-``Number`` below is a Python float (one environment) or an array (N,) of N environments in
-lock-step: the same expressions in the same order, hence the same bits. Data lie with the users
-and features first and the environments last, so that each expression runs over contiguous memory.
+``Number`` below is a Python float (one user of one environment) or an array (K, N) of the users of
+N environments in lock-step: the same expressions in the same order, hence the same bits. Data lie
+with the users and features first and the environments last, so that each expression runs over
+contiguous memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env.fairness import sum_users
+
 Floats = NDArray[np.floating]
 Number = Any
-Numbers = Any  # a sequence of d numbers, or an array (d, N)
+Numbers = Any  # a sequence of d numbers, or an array (d, N) or (d, K, N)
 UserSlot = Sequence[Any]
+Loss = tuple[Number, Number, Numbers]  # the loss, and two factors of its descent direction
+Error = Callable[..., Loss]
 
 
-def squared_error(theta: Numbers, x: Numbers, y: Number) -> tuple[Number, list]:
-    """One sample: the loss (y − θᵀx)² and its *descent* direction 2(y − θᵀx)x."""
+def squared_error(theta: Numbers, x: Numbers, y: Number) -> Loss:
+    """One sample: the loss (y − θᵀx)², descending along 2(y − θᵀx) times x."""
     residual = y
     for theta_j, x_j in zip(theta, x):
         residual = residual - theta_j * x_j
-    slope = 2.0 * residual
-    return residual * residual, [slope * x_j for x_j in x]
+    return residual * residual, 2.0 * residual, x
 
 
-def quadratic_error(
-    theta: Numbers, H: Any, b: Numbers, s: Number
-) -> tuple[Number, list]:
-    """Many samples in one: the loss θᵀHθ − 2bᵀθ + s and its descent direction 2(b − Hθ)."""
+def quadratic_error(theta: Numbers, H: Any, b: Numbers, s: Number) -> Loss:
+    """Many samples in one: the loss θᵀHθ − 2bᵀθ + s, descending along 2 times b − Hθ."""
     loss = s
     descent = []
     for theta_j, row, b_j in zip(theta, H, b):
@@ -40,32 +42,50 @@ def quadratic_error(
         for theta_i, h in zip(theta, row):
             pull = pull - theta_i * h
         loss = loss - theta_j * (pull + b_j)
-        descent.append(2.0 * pull)
-    return loss, descent
+        descent.append(pull)
+    return loss, 2.0, descent
 
 
 def play_users(
-    error: Any,
-    users: Sequence[UserSlot],
-    theta: Numbers,
-    p: Numbers | None,
-    l_max: float,
-) -> tuple[list[Number], list]:
-    """Utilities l_max − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k."""
+    error: Error, users: Sequence[UserSlot], theta: list[float], p: list[float] | None, l_max: float
+) -> tuple[list[float], list]:
+    """Utilities l_max − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k, in floats."""
     utilities = []
     gradients: list = []
     for k, user in enumerate(users):
-        loss, ascent = error(theta, *user)
+        loss, slope, descent = error(theta, *user)
         utilities.append(l_max - loss)
         if p is None:
-            gradients.append(ascent)
-        elif k == 0:
-            p_k = p[0]
-            gradients = [p_k * a for a in ascent]
+            gradients.append([slope * x_j for x_j in descent])
+            continue
+        slope = p[k] * slope
+        if k == 0:
+            gradients = [slope * x_j for x_j in descent]
         else:
-            p_k = p[k]
-            gradients = [g + p_k * a for g, a in zip(gradients, ascent)]
+            gradients = [g_j + slope * x_j for g_j, x_j in zip(gradients, descent)]
     return utilities, gradients
+
+
+def play_batch(
+    error: Error, slot: Sequence[Floats], theta: Floats, p: Floats | None, l_max: float
+) -> tuple[Floats, Floats]:
+    """:func:`play_users` in N environments, all users at once.
+
+    Args:
+        error: The slot data's loss.
+        slot: Its arguments, (..., K, N) each.
+        theta: Models, (d, N).
+        p: Priorities, (K, N), or None.
+        l_max: The utility of loss 0.
+
+    Returns:
+        Utilities (K, N), and Σ_k p_k ∇u_k (d, N), or with ``p=None`` the ∇u_k (d, K, N).
+    """
+    loss, slope, descent = error(theta, *slot)
+    gradients = (slope if p is None else p * slope) * np.asarray(descent)
+    if p is not None:
+        gradients = sum_users(np.moveaxis(gradients, 1, -1))
+    return l_max - loss, gradients
 
 
 @dataclass
@@ -130,8 +150,8 @@ class Quadratics:
 SlotData = Samples | Quadratics
 
 
-def users_at(data: SlotData, r: Any, i: Any, n: Any = None) -> list[UserSlot]:
-    """Each user's slot as ``data.error`` takes it, arrays over the environments.
+def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
+    """One slot as ``data.error`` takes it, arrays (..., K, N).
 
     Args:
         data: A block of rounds.
@@ -140,10 +160,21 @@ def users_at(data: SlotData, r: Any, i: Any, n: Any = None) -> list[UserSlot]:
         n: The environments' indices where ``r`` or ``i`` are arrays.
     """
     if n is None:
-        parts = [array[r, i] for array in data.arrays]
-    else:
-        parts = [np.moveaxis(array[r, i, ..., n], 0, -1) for array in data.arrays]
-    return [tuple(part[..., k, :] for part in parts) for k in range(parts[-1].shape[-2])]
+        return [array[r, i] for array in data.arrays]
+    return [np.moveaxis(array[r, i, ..., n], 0, -1) for array in data.arrays]
+
+
+def widened(data: SlotData, n: int) -> SlotData:
+    """Room for the same rounds of ``n`` streams, not yet filled."""
+
+    def room(array: NDArray[Any]) -> NDArray[Any]:
+        return np.empty((*array.shape[:-1], n), array.dtype)
+
+    about = {name: room(values) for name, values in data.about.items()}
+    rooms: dict[str, Any] = {
+        name: room(array) for name, array in vars(data).items() if name != "about"
+    }
+    return replace(data, about=about, **rooms)
 
 
 def mean_slots(values: Any) -> Floats:
@@ -153,4 +184,5 @@ def mean_slots(values: Any) -> Floats:
         total = value.copy() if total is None else np.add(total, value, out=total)
         count += 1
     assert total is not None
-    return total / count
+    mean: Floats = total / count
+    return mean
