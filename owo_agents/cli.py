@@ -12,6 +12,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +28,13 @@ import owo_agents
 import owo_env
 from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables
 from owo_agents.benchmark.callbacks import Callback
+from owo_agents.benchmark.cells import Cell
+from owo_agents.benchmark.execution import make_agent, make_env
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
 from owo_agents.benchmark.suite import Experiment, Suite
+from owo_agents.watch import watch
 from owo_env import checks
 from owo_env.scenarios import scenario_class
 
@@ -85,6 +89,9 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.")] = None,
     tensorboard: TensorBoardDir = None,
+    render: Annotated[
+        bool, typer.Option("--render", help="First show the rounds, slot by slot.")
+    ] = False,
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
@@ -101,6 +108,9 @@ def run(
             },
             where=lambda path: "",
         )
+        runner.validate(one)
+    if render:
+        show_rounds(one.cells()[0])
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
@@ -303,6 +313,14 @@ def tidy(store: Store, chosen: Suite) -> None:
     """Set foreign and damaged files aside, and say which."""
     for line in store.tidy(cell.key for cell in chosen.cells()):
         errors.print(f"[yellow]set aside[/yellow] {escape(line)}", highlight=False)
+
+
+def show_rounds(cell: Cell) -> None:
+    """Play the cell before the eyes; what fails here fails again in the run and is reported."""
+    shown = replace(cell, settings={**cell.settings, "render_mode": "ansi"})
+    with contextlib.suppress(Exception):
+        env = make_env(shown)
+        watch(env, make_agent(shown, env), cell.rounds, cell.seed, console)
 
 
 def show(boards: Sequence[Board]) -> None:

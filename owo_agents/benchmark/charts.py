@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes. ``kind`` is ``"lines"``, ``"points"`` or ``"bars"`` (y by label)."""
+    """A pair of axes.
+
+    Attributes:
+        title, x_label, y_label: What they show.
+        series: In the order of the legend.
+        kind: ``"lines"``, ``"points"`` or ``"bars"`` (y by label).
+        log: Both axes are logarithmic.
+        y_limits: What to show of y, if not everything.
+    """
 
     title: str
     x_label: str
@@ -49,16 +57,25 @@ class Panel:
     series: list[Series]
     kind: str = "lines"
     log: bool = False
+    y_limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels side by side under one heading."""
+    """Panels side by side under one heading.
+
+    Attributes:
+        name: For files.
+        title, caption: For people.
+        panels: The axes.
+        labels: Every label in the order that decides colours, the same in all of a board's charts.
+    """
 
     name: str
     title: str
     caption: str
     panels: list[Panel]
+    labels: list[str]
 
 
 def charts_of(board: Board) -> list[Chart]:
@@ -74,11 +91,25 @@ def _positive(series: Sequence[Series]) -> bool:
     return all(min([*s.x, *s.y, *(s.low or ())]) > 0 for s in series)
 
 
-def _thin(rounds: int) -> NDArray[np.intp]:
-    """Indices of at most POINTS rounds, denser at the start, the last one among them."""
+def _focus(series: Sequence[Series]) -> tuple[float, float] | None:
+    """The range of y without a curve's first sixteenth, whose swings would flatten the rest."""
+    values = [
+        v
+        for s in series
+        for ys in (s.y, s.low or (), s.high or ())
+        for x, v in zip(s.x, ys, strict=False)
+        if x >= s.x[-1] / 16
+    ]
+    margin = 0.06 * (max(values) - min(values))
+    return (min(values) - margin, max(values) + margin) if margin > 0 else None
+
+
+def _thin(rounds: int, log: bool) -> NDArray[np.intp]:
+    """Indices of at most POINTS rounds, the last one among them; ``log``: denser at the start."""
     if rounds <= POINTS:
         return np.arange(rounds)
-    return np.unique(np.geomspace(1, rounds, POINTS).round().astype(int)) - 1
+    space = np.geomspace if log else np.linspace
+    return np.unique(space(1, rounds, POINTS).round().astype(int)) - 1
 
 
 def _running_mean(values: Floats) -> Floats:
@@ -96,43 +127,37 @@ def _moving_mean(values: Floats) -> Floats:
     return np.asarray((sums[stop] - sums[start]) / np.maximum(counts[stop] - counts[start], 1))
 
 
-def _curve(label: str, runs: Sequence[Result], of: Callable[[Result], Floats]) -> Series:
+def _curve(
+    label: str, runs: Sequence[Result], of: Callable[[Result], Floats], log: bool = False
+) -> Series:
     """The interquartile mean over seeds of a curve, with its bootstrap band."""
     every = np.array([of(run) for run in runs])
-    index = _thin(every.shape[1])
+    index = _thin(every.shape[1], log)
     values = every[:, index]
     ends = statistics.interval([values])
     low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())
     return Series(label, (index + 1).tolist(), statistics.iqm(values).tolist(), low, high)
 
 
-def _by_agent(board: Board, of: Callable[[Result], Floats]) -> list[Series]:
+def _by_agent(board: Board, of: Callable[[Result], Floats], log: bool = False) -> list[Series]:
     """A curve for every agent, in the suite's order."""
-    return [_curve(label, list(runs.values()), of) for label, runs in board.runs.items()]
+    return [_curve(label, list(runs.values()), of, log) for label, runs in board.runs.items()]
 
 
 def _progress(board: Board) -> Chart | None:
     panels = []
-    if any(run.regret is not None for run in _runs(board)):
-        panels.append(
-            Panel(
-                "Regret against the fairest model in hindsight",
-                "round t",
-                "mean of rounds 1 … t",
-                _by_agent(board, lambda r: _running_mean(r.regret)),  # type: ignore[arg-type]
-            )
-        )
-        panels[0] = replace(panels[0], log=_positive(panels[0].series))
-    panels.append(
-        Panel(
-            "Fairness",
-            "round t",
-            "mean of rounds 1 … t",
-            _by_agent(board, lambda r: _running_mean(r.fairness)),
-        )
+    if all(run.regret is not None for run in _runs(board)):
+        series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
+        log = _positive(series)
+        panels.append(Panel("Regret", "round t", "mean of rounds 1 … t", series, log=log))
+    series = _by_agent(board, lambda r: _running_mean(r.fairness))
+    limits = _focus(series)
+    panels.append(Panel("Fairness", "round t", "mean of rounds 1 … t", series, y_limits=limits))
+    caption = (
+        "Running means over rounds; regret is measured against the fairest model in hindsight. "
+        "Bands are 95% bootstrap intervals over seeds."
     )
-    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
-    return Chart("progress", "Fairness and regret", caption, panels)
+    return Chart("progress", "Fairness and regret", caption, panels, list(board.runs))
 
 
 def _ranking(board: Board) -> Chart | None:
@@ -145,7 +170,7 @@ def _ranking(board: Board) -> Chart | None:
     direction = "higher is better" if metric.better > 0 else "lower is better"
     panel = Panel(f"Mean {metric.title} ({direction})", metric.title, "", series, "bars")
     caption = "Interquartile mean over seeds with its 95% bootstrap interval."
-    return Chart("ranking", f"Ranking by {metric.title}", caption, [panel])
+    return Chart("ranking", f"Ranking by {metric.title}", caption, [panel], list(board.runs))
 
 
 def _users(board: Board) -> Chart | None:
@@ -159,7 +184,7 @@ def _users(board: Board) -> Chart | None:
         for name in _classes(board)
     ]
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
-    return Chart("users", "Utility by user", caption, panels)
+    return Chart("users", "Utility by user", caption, panels, list(board.runs))
 
 
 def _trade_off(board: Board) -> Chart | None:
@@ -172,7 +197,7 @@ def _trade_off(board: Board) -> Chart | None:
     titles = by_key["mean_utility"].title, by_key["worst_user"].title
     panel = Panel("Efficiency against equity", *titles, series, "points")
     caption = "Up and to the right is better for all; moving up at the cost of right is fairness."
-    return Chart("trade-off", "Trade-off", caption, [panel])
+    return Chart("trade-off", "Trade-off", caption, [panel], list(board.runs))
 
 
 def _weights(board: Board) -> Chart | None:
@@ -187,7 +212,7 @@ def _weights(board: Board) -> Chart | None:
         ]
         panels.append(Panel(label, "round t", "priority p", series))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
-    return Chart("weights", "The weights' trajectory", caption, panels)
+    return Chart("weights", "The weights' trajectory", caption, panels, _classes(board))
 
 
 def _validation(board: Board) -> Chart | None:
@@ -208,7 +233,7 @@ def _validation(board: Board) -> Chart | None:
                 )
             )
     caption = "On held-out data with true labels at the end of each round, moving mean."
-    return Chart("validation", "Validation", caption, panels)
+    return Chart("validation", "Validation", caption, panels, list(board.runs))
 
 
 _MAKERS: dict[str, Callable[[Board], Chart | None]] = {
@@ -243,7 +268,8 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
         log = _positive(series)
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
     caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
-    return Chart("sweep", f"{boards[0].headline.title.capitalize()} by {key}", caption, panels)
+    title = f"{boards[0].headline.title.capitalize()} by {key}"
+    return Chart("sweep", title, caption, panels, list(boards[0].experiment.agents))
 
 
 def _numeric_key(boards: Sequence[Board]) -> str | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from owo_agents.benchmark.charts import Chart, Panel, Series, slope
+from owo_agents.benchmark.charts import Chart, Panel, slope
 
 PALETTE = (
     "#d6336c", "#1c7ed6", "#2b8a3e", "#e8890c", "#7048e8", "#0c8599", "#767d85", "#a0522d",
@@ -40,13 +41,20 @@ _STYLE: Any = {
 }
 
 
-def draw(chart: Chart, formats: Sequence[str] = ("png", "svg")) -> dict[str, bytes]:
+def draw(chart: Chart, subject: str, formats: Sequence[str]) -> dict[str, bytes]:
     """The chart in each of the formats that matplotlib writes.
 
     The same chart gives the same bytes: files carry no date.
+
+    Args:
+        chart: What to draw.
+        subject: Stands before the chart's own title.
+        formats: Among ``png``, ``svg`` and ``pdf``.
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(chart)
+        title = f"{_short(subject, 60)}: {chart.title}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return {name: _bytes(figure, name) for name in formats}
 
 
@@ -64,11 +72,11 @@ def _figure(chart: Chart) -> Figure:
     panels = chart.panels
     columns = min(len(panels), 4 if len(panels) in (4, 7, 8) else 3)
     rows = -(-len(panels) // columns)
-    labels = list(dict.fromkeys(s.label for panel in panels for s in panel.series))
+    labels = chart.labels
     bars = panels[0].kind == "bars"
     legend_rows = 0 if bars else -(-len(labels) // 5)
     width = max(6.4, 3.6 * columns)
-    height = 0.9 + 0.34 * len(labels) if bars else 2.75 * rows + 0.5 + 0.22 * legend_rows
+    height = 1.2 + 0.34 * len(labels) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     style = {label: _style(i) for i, label in enumerate(labels)}
@@ -78,20 +86,20 @@ def _figure(chart: Chart) -> Figure:
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if not bars and len(labels) > 1:
-        handles, names = axes[0].get_legend_handles_labels()
-        for axis in axes[1 : len(panels)]:
-            more = zip(*axis.get_legend_handles_labels(), strict=True)
-            new = [(h, n) for h, n in more if n not in names]
-            handles += [h for h, _ in new]
-            names += [n for _, n in new]
-        figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)))
+        found: dict[str, Any] = {}
+        for axis in axes[: len(panels)]:
+            handles, names = axis.get_legend_handles_labels()
+            found |= dict(zip(names, handles, strict=True))
+        shown = [_short(label) for label in labels if _short(label) in found]
+        handles = [found[name] for name in shown]
+        figure.legend(handles, shown, loc="outside lower center", ncols=min(5, len(shown)))
     return figure
 
 
 def _style(index: int) -> dict[str, Any]:
     return {
         "color": PALETTE[index % len(PALETTE)],
-        "linestyle": DASHES[index // len(PALETTE) % len(DASHES)],
+        "linestyle": DASHES[index // 5 % len(DASHES)],
         "linewidth": 2.2 if index == 0 else 1.4,
         "zorder": 4 if index == 0 else 3,
     }
@@ -112,21 +120,23 @@ def _lines(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> Non
     if panel.log:
         axis.set_xscale("log")
         axis.set_yscale("log")
-        _plain_ticks(axis)
+        _plain_ticks(axis.xaxis, sorted({x for s in panel.series for x in s.x}) if few else None)
+        _plain_ticks(axis.yaxis)
         if few:
             _note_slopes(axis, panel, style)
+    if panel.y_limits is not None:
+        axis.set_ylim(panel.y_limits)
     axis.set_xlabel(panel.x_label)
     axis.set_ylabel(panel.y_label)
 
 
-def _plain_ticks(axis: Axes) -> None:
-    """Numbers as people write them on logarithmic axes."""
-    for one in (axis.xaxis, axis.yaxis):
-        one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        formatter = ScalarFormatter()
-        formatter.set_scientific(False)
-        one.set_major_formatter(formatter)
-        one.set_minor_formatter(NullFormatter())
+def _plain_ticks(axis: Axis, places: Sequence[float] | None = None) -> None:
+    """Numbers as people write them on a logarithmic axis, at ``places`` if given."""
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high / low < 60 else (1.0,)
+    axis.set_major_locator(FixedLocator(places) if places else LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _note_slopes(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
@@ -203,5 +213,3 @@ def _short(text: str, most: int = 28) -> str:
 
 
 _DRAW = {"lines": _lines, "points": _points, "bars": _bars}
-
-__all__ = ["DASHES", "PALETTE", "Series", "draw"]

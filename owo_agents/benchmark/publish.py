@@ -10,6 +10,7 @@ from pathlib import Path
 
 from owo_agents.benchmark import charts, plots, tables
 from owo_agents.benchmark.charts import Chart
+from owo_agents.benchmark.frontier import frontier
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.results import Store, write_atomic
 from owo_agents.benchmark.suite import Suite
@@ -22,9 +23,9 @@ def publish(
     folder = store.folder
     write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
     written = [table(folder, boards, "md")]
-    for where, chart in charts_of(boards):
-        for suffix, content in plots.draw(chart, formats).items():
-            path = folder / "figures" / f"{where}-{chart.name}.{suffix}"
+    for subject, chart in charts_of(boards):
+        for suffix, content in plots.draw(chart, subject, formats).items():
+            path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
             write_atomic(path, content)
             written.append(path)
     return written
@@ -62,15 +63,15 @@ def json_lines(boards: Sequence[Board]) -> Iterator[str]:
 
 
 def charts_of(boards: Sequence[Board]) -> Iterator[tuple[str, Chart]]:
-    """Every chart with a name for its files; a sweep stands before the points of its grid."""
+    """Every chart after what it is about; a sweep stands before the points of its grid."""
     for _, group in groupby(boards, key=lambda board: board.experiment.name):
         together = list(group)
-        across = charts.sweep(together)
-        if across is not None:
-            yield slug(together[0].experiment.name), across
+        for across in (charts.sweep(together), frontier(together)):
+            if across is not None:
+                yield together[0].experiment.title, across
         for board in together:
             for chart in charts.charts_of(board):
-                yield slug(f"{board.experiment.name} {board.variant.label}"), chart
+                yield board.title, chart
 
 
 def slug(text: str) -> str:
