@@ -16,7 +16,7 @@ Frame = NDArray[np.uint8]
 
 ROUNDS_SHOWN = 200
 ROWS_SHOWN = 16  # users in ansi
-BAR = 24  # characters
+BAR = 16  # characters; a line has 79
 INK, FAINT, ALARM, BEST = "#22303c", "#aab4bd", "#c0392b", "#1e8449"
 COLOURS = ("#3b76b5", "#e08a2e", "#3f9b6c", "#8c62b3", "#c7566b", "#5b9fa8", "#a58a3c", "#7a7f87")
 
@@ -104,7 +104,7 @@ class Board:
             alarm = "!" if u < u_min or u > u_max else " "
             lines.append(
                 f"user {k + 1:<3d} u {u:7.3f}{alarm}▕{bar}▏ mean {mean:7.3f}"
-                f"   p {p:6.3f} ▕{_bar(p / top)}▏".replace("nan", "  –")
+                f"  p {p:6.3f} ▕{_bar(p / top)}▏".replace("nan", "  –")
             )
         if problem.num_users > ROWS_SHOWN:
             lines.append(f"… and {problem.num_users - ROWS_SHOWN} users more")

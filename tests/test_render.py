@@ -96,8 +96,8 @@ def test_bars_of_text_fill_in_proportion():
     shown.record([3.0, 5.0], np.array([1.0, 0.25]), 0.0, {})
     shown.record([5.0, 1.0], np.array([1.0, 0.25]), 0.0, {})
     rows = [re.findall("▕(.*?)▏", line) for line in shown.ansi().splitlines()[1:]]
-    assert rows[0] == ["█" * 18 + "┃" + "█" * 5, "█" * 24]
-    assert rows[1] == [" " * 12 + "┃" + " " * 11, "█" * 6 + " " * 18]
+    assert rows[0] == ["█" * 12 + "┃" + "█" * 3, "█" * 16]
+    assert rows[1] == [" " * 8 + "┃" + " " * 7, "█" * 4 + " " * 12]
 
 
 def test_utilities_outside_their_bounds_are_marked():
