@@ -19,8 +19,9 @@ venv: .venv/installed
 demo: venv  ## the benchmark, on embedded data
 	$(BIN)/owo bench quickstart
 
-test: venv  ## the whole test suite
+test: venv  ## the whole test suite, and every notebook from top to bottom
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbmake -n 2 notebooks
 
 lint: venv
 	$(BIN)/ruff check .
