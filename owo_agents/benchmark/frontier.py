@@ -39,7 +39,7 @@ def frontier(boards: Sequence[Board]) -> Chart | None:
         f"α = {alphas}, from right to left along the oracle's curve; means over rounds and seeds. "
         "The oracle plays the fairest model in hindsight."
     )
-    return Chart("frontier", "Frontier", caption, panels)
+    return Chart("frontier", "Frontier", caption, panels, list(labels))
 
 
 def _title(board: Board, key: str) -> str:

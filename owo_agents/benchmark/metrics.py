@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from owo_agents.benchmark.results import Result
 from owo_env.fairness import jain_index
+from owo_env.scenarios.csi_prediction import L_MAX
 
 Floats = NDArray[np.floating]
 
@@ -134,6 +135,18 @@ def _user_metric(name: str) -> Metric:
     return Metric(f"utility {name}", name, f"mean utility of {name}", of, +1)
 
 
+def _nmse_metric(name: str) -> Metric:
+    def of(result: Result) -> float | None:
+        series = by_class(result, result.utilities).get(name)
+        if result.cell.scenario != "csi-prediction" or series is None:
+            return None
+        loss = result.cell.settings.get("l_max", L_MAX) - float(np.nanmean(series))
+        return 10 * float(np.log10(loss))
+
+    meaning = f"mean NMSE of {name} in dB: of the predicted channel, relative to its power"
+    return Metric(f"nmse_db {name}", f"NMSE dB {name}", meaning, of, -1, 2)
+
+
 def _last_metric(key: str, name: str, better: int) -> Metric:
     title = key.replace("_", " ")
 
@@ -150,7 +163,7 @@ def _last_metric(key: str, name: str, better: int) -> Metric:
 def metrics_of(results: Sequence[Result]) -> list[Metric]:
     """The columns that a table of these runs has: those that some run has a figure for."""
     names = sorted({name for result in results for name in user_classes(result)})
-    columns = [*_COMMON[:2], *map(_user_metric, names), *_COMMON[2:]]
+    columns = [*_COMMON[:2], *map(_user_metric, names), *_COMMON[2:], *map(_nmse_metric, names)]
     for key, better in (("validation_loss", -1), ("validation_accuracy", +1)):
         columns += [_last_metric(key, name, better) for name in names]
     columns.append(SPEED)

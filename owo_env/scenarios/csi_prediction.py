@@ -18,6 +18,7 @@ from owo_env.scenarios.least_squares import gradient_bound
 from owo_env.scenarios.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
+L_MAX = 1.25
 GRID = Grid()
 
 
@@ -130,7 +131,7 @@ class CsiPrediction(Measured):
         shuffle: bool = True,
         drift: int = 0,
         adversary: str = "none",
-        l_max: float = 1.25,
+        l_max: float = L_MAX,
         utility_bounds: tuple[float, float] = (0.4, 1.25),
     ) -> None:
         self.users = _users(mix, num_users, users)
