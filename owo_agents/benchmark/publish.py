@@ -11,7 +11,6 @@ from pathlib import Path
 from owo_agents.benchmark import charts, plots, tables
 from owo_agents.benchmark.charts import Chart
 from owo_agents.benchmark.frontier import frontier
-from owo_agents.benchmark.frontier import frontier
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.results import Store, write_atomic
 from owo_agents.benchmark.suite import Suite
