@@ -29,7 +29,7 @@ import owo_env
 from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
-from owo_agents.benchmark.execution import make_agent, make_env
+from owo_agents.benchmark.execution import make_pair
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
@@ -320,8 +320,8 @@ def show_rounds(cell: Cell) -> None:
     """Play the cell before the eyes; what fails here fails again in the run and is reported."""
     shown = replace(cell, settings={**cell.settings, "render_mode": "ansi"})
     with contextlib.suppress(Exception):
-        env = make_env(shown)
-        watch(env, make_agent(shown, env), cell.rounds, cell.seed, console)
+        env, agent = make_pair(shown)
+        watch(env, agent, cell.rounds, cell.seed, console)
 
 
 def show(boards: Sequence[Board]) -> None:

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -38,9 +39,21 @@ def make_agent(cell: Cell, env: gym.Env[Any, Any]) -> owo_agents.Agent:
     """The cell's agent for its environment.
 
     Raises:
-        ValueError, TypeError: The agent refuses an argument, or cannot be imported.
+        ValueError, TypeError: The agent refuses an argument, or cannot be imported, or needs
+            other gradients than the settings ask for.
     """
-    return owo_agents.make(cell.agent, env, **cell.arguments)
+    given = env if "gradients" in cell.settings else problem_of(env)
+    return owo_agents.make(cell.agent, given, **cell.arguments)
+
+
+def make_pair(cell: Cell) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
+    """The cell's environment and agent; the one gives the gradients that the other needs."""
+    env = make_env(cell)
+    agent = make_agent(cell, env)
+    if getattr(agent, "gradients", None) == "per_user" and "gradients" not in cell.settings:
+        env.close()
+        env = make_env(replace(cell, settings={**cell.settings, "gradients": "per_user"}))
+    return env, agent
 
 
 @contextlib.contextmanager
@@ -69,8 +82,7 @@ def execute(cell: Cell, on_round: OnRound | None = None) -> Result:
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)  # some TorchJD aggregators draw from the global generator
-        env = make_env(cell)
-        agent = make_agent(cell, env)
+        env, agent = make_pair(cell)
         started = time.perf_counter()
         for record in owo_agents.play(env, agent, cell.rounds, seed=cell.seed):
             records.append(record)
