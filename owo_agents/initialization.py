@@ -26,7 +26,9 @@ class Initialization(ABC):
     def start(self, batch: tuple[int, ...]) -> Floats:
         """x_t, shape (*batch, d); x_1 is the problem's initial model."""
         if self.x is None:
-            self.x = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim)).copy("F")
+            self.x = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim)).copy(
+                "F"
+            )
         if self.x.shape[:-1] != batch:
             raise ValueError(
                 f"the agent was begun on a batch {self.x.shape[:-1]} of streams, now it is {batch}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.fairness import dual_gradient, sum_users
+from owo_env.fairness import CONSTANTS, dual_gradient, dual_modulus, sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -100,12 +100,10 @@ class Dual(Weighting):
     ) -> None:
         super().__init__(problem)
         checks.one_of("step_index", step_index, ("slot", "round"))
-        checks.one_of("modulus", modulus, ("corrected", "paper"))
-        alpha, u_min = problem.alpha, problem.utility_bounds[0]
+        checks.one_of("modulus", modulus, CONSTANTS)
         self.step_index = step_index
         self.round = 0
-        exponent = 1 + alpha if modulus == "corrected" or alpha == 0 else 1 + 1 / alpha
-        self.first_step = alpha / u_min**exponent
+        self.first_step = 1 / dual_modulus(problem.alpha, problem.utility_bounds[0], modulus)
         self.low, self.high = problem.priority_bounds
         if initial_weights is None:
             self.initial = np.full(problem.num_users, problem.centre_priority)

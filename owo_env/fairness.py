@@ -4,6 +4,7 @@ Every formula is written over the last axis, the users; leading axes are batches
 run in explicit order, so that a batch gives the same bits as its members one by one.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from owo_env import checks
 
 Floats = NDArray[np.floating]
+
+CONSTANTS = ("corrected", "paper")
 
 
 def sum_users(values: Floats) -> Floats:
@@ -89,6 +92,15 @@ def fairness_gradient(u: Floats, alpha: float, u_min: float) -> Floats:
     return np.maximum(u, u_min) ** -alpha
 
 
+def conjugate_terms(p: Floats, alpha: float) -> Floats:
+    """The terms of (−F_α)*(w) at w = −p, element by element; at α = 0, where p is 1, that is −1."""
+    if alpha == 0:
+        return -p
+    if alpha == 1:
+        return -np.log(p) - 1
+    return (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
+
+
 def conjugate(p: ArrayLike, alpha: float) -> Floats:
     """(−F_α)*(w) at w = −p, shape (..., K) → (...).
 
@@ -101,13 +113,9 @@ def conjugate(p: ArrayLike, alpha: float) -> Floats:
     p = np.asarray(p, float)
     if not (p > 0).all():
         raise ValueError(f"p: priorities must be positive and finite, got {p}")
-    if alpha == 0:
-        if (p != 1).any():
-            raise ValueError(f"p: at alpha=0 every priority is 1, got {p}")
-        return sum_users(-p)
-    if alpha == 1:
-        return sum_users(-np.log(p) - 1)
-    return sum_users((alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha))
+    if alpha == 0 and (p != 1).any():
+        raise ValueError(f"p: at alpha=0 every priority is 1, got {p}")
+    return sum_users(conjugate_terms(p, alpha))
 
 
 def saddle(p: Floats, u: Floats, alpha: float) -> Floats:
@@ -124,9 +132,19 @@ def dual_gradient(p: Floats, u: Floats, alpha: float) -> Floats:
     return p ** (-1 / alpha) - u
 
 
-def dual_modulus(alpha: float, u_min: float) -> float:
-    """u_min^{1+α}/α, the strong convexity of Ψ in w on W (the paper's 1 + 1/α is wrong)."""
-    return float(u_min ** (1 + alpha) / alpha)
+def dual_modulus(alpha: float, u_min: float, constants: str = "corrected") -> float:
+    """The strong convexity of Ψ in w on W; its reciprocal is the first dual step.
+
+    Args:
+        alpha: α ≥ 0; at 0 W is a point, and the modulus infinite.
+        u_min: The lower utility bound.
+        constants: ``"corrected"``: u_min^{1+α}/α; ``"paper"``: u_min^{1+1/α}/α, which for
+            u_min < 1 < α is too large.
+    """
+    checks.one_of("constants", constants, CONSTANTS)
+    if alpha == 0:
+        return math.inf
+    return float(u_min ** (1 + (alpha if constants == "corrected" else 1 / alpha)) / alpha)
 
 
 def jain_index(u: ArrayLike) -> Floats:

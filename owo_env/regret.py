@@ -1,0 +1,228 @@
+"""Regret, its certificate in every round, and the bounds of Theorem 1 with corrected constants.
+
+The paper's theory in three layers, each checkable on what was played:
+
+* every round and every learner: regret ≤ (R^θ + R^w)/m + residual (:func:`certify`). With the
+  exact R^θ and R^w this is an identity in disguise, up to two gaps of convexity: it checks the
+  bookkeeping, not the learning.
+* what speaks of the learner: R^θ ≤ (6) (:func:`primal_bound`) and R^w ≤ (10)
+  (:func:`dual_bound`); constant weights outside W break (10), as they should.
+* over T rounds: Theorem 1 (:func:`theorem_bound`), to which the mean residual is to be added; the
+  paper omits it.
+
+Where a constant is wrong in print, ``constants="paper"`` gives the paper's; see
+docs/mathematics.md. Sums over users run in explicit order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from owo_env import checks, fairness
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The terms of one round's certificate; arrays have the batch axes of what was certified.
+
+    Attributes:
+        regret: F_α(ū(θ*_t)) − F_α(ū_t), the round's fairness regret. A static comparator: the
+            regret of a learner that adapts within the round can be negative.
+        primal_regret: R_t^θ = Σ_i Ψ_ti(w_ti, θ*_t) − Ψ_ti(w_ti, θ_ti).
+        dual_regret: R_t^w = Σ_i Ψ_ti(w_ti, θ_ti) − min_{w ∈ W} Σ_i Ψ_ti(w, θ_ti); infinite where
+            a priority is outside the conjugate's domain (0 at α ≤ 1, other than 1 at α = 0).
+        residual: (1/m) Σ_i (w_ti − w̄_t)ᵀ u_ti(θ*_t), which vanishes for restricted adversaries.
+        num_slots: m.
+    """
+
+    regret: Floats
+    primal_regret: Floats
+    dual_regret: Floats
+    residual: Floats
+    num_slots: int
+
+    @property
+    def bound(self) -> Floats:
+        """(R^θ + R^w)/m + residual."""
+        bound: Floats = (self.primal_regret + self.dual_regret) / self.num_slots + self.residual
+        return bound
+
+    @property
+    def slack(self) -> Floats:
+        """What the certificate leaves over: ``bound − regret`` ≥ 0, up to round-off."""
+        slack: Floats = self.bound - self.regret
+        return slack
+
+
+def certify(
+    problem: Problem, weights: ArrayLike, utilities: ArrayLike, fairest_utilities: ArrayLike
+) -> Certificate:
+    """Certify rounds from what was played in each slot.
+
+    Args:
+        problem: The problem; α, m and the utility bounds are read.
+        weights: Priorities p_ti = −w_ti, shape (..., m, K).
+        utilities: u_ti(θ_ti), shape (..., m, K).
+        fairest_utilities: u_ti(θ*_t), likewise (``env.unwrapped.evaluate(info["fairest_model"])``).
+
+    Raises:
+        ValueError: Shapes differ or do not end in (m, K), or a figure is not finite.
+    """
+    p, u, best = (np.asarray(a, float) for a in (weights, utilities, fairest_utilities))
+    slots = (problem.num_slots, problem.num_users)
+    for name, array in (("weights", p), ("utilities", u), ("fairest_utilities", best)):
+        if array.shape != u.shape or array.shape[-2:] != slots:
+            raise ValueError(
+                f"{name} has shape {array.shape}: must be (..., {slots[0]}, {slots[1]})"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: must be finite")
+    alpha, u_min = problem.alpha, problem.utility_bounds[0]
+    mean = _sum_slots(u) / slots[0]
+    best_mean = _sum_slots(best) / slots[0]
+    played = fairness.fairness(mean, alpha, u_min)
+    return Certificate(
+        regret=fairness.fairness(best_mean, alpha, u_min) - played,
+        primal_regret=_dot_slots(p, best - u),
+        dual_regret=_sum_conjugates(p, alpha) + _dot_slots(p, u) - slots[0] * played,
+        residual=-_dot_slots(p - _sum_slots(p)[..., None, :] / slots[0], best) / slots[0],
+        num_slots=slots[0],
+    )
+
+
+def best_fixed_weights(problem: Problem, utilities: ArrayLike) -> Floats:
+    """The dual comparator w*_t of R^w in priorities p = −w, the best in W for a whole round.
+
+    Σ_i Ψ_ti(w, θ_ti) is least at p_k = ū_k^−α, clipped to W.
+
+    Args:
+        problem: The problem.
+        utilities: u_ti(θ_ti), shape (..., m, K).
+
+    Returns:
+        Shape (..., K).
+    """
+    utilities = np.asarray(utilities, float)
+    mean = _sum_slots(utilities) / utilities.shape[-2]
+    return np.clip(mean, *problem.utility_bounds) ** -problem.alpha
+
+
+def dual_gradient_bound(problem: Problem, constants: str = "corrected") -> float:
+    """G_W ≥ ‖g^w‖ on W: √K (u_max − u_min).
+
+    The paper prints √K max{u_min^(−1/α) − u_min, u_max − u_max^(−1/α)}.
+    """
+    checks.one_of("constants", constants, fairness.CONSTANTS)
+    u_min, u_max = problem.utility_bounds
+    span = u_max - u_min
+    if constants == "paper":
+        root = 1 / problem.alpha if problem.alpha > 0 else math.inf
+        span = max(u_min**-root - u_min, u_max - u_max**-root)
+    return float(problem.num_users**0.5 * span)
+
+
+def primal_bound(problem: Problem, learning_rate: float, distance: ArrayLike) -> Floats:
+    """Bound (6) on R^θ of projected gradient ascent with step η: ‖x − θ*‖²/(2η) + η G_Θ² m/2.
+
+    Args:
+        problem: The problem; it must know G_Θ, which holds for p ∈ W and utilities ≥ u_min.
+        learning_rate: η > 0.
+        distance: ‖x_t − θ*_t‖, any shape.
+
+    Raises:
+        ValueError: η ≤ 0, or nobody knows G_Θ.
+    """
+    eta = checks.number("learning_rate", learning_rate, low=0.0, open_low=True)
+    if problem.gradient_bound is None:
+        raise ValueError("problem: has no gradient_bound G_Θ, which bound (6) needs")
+    squared = np.asarray(distance, float) ** 2
+    return squared / (2 * eta) + eta / 2 * problem.gradient_bound**2 * problem.num_slots
+
+
+def dual_bound(problem: Problem, constants: str = "corrected") -> float:
+    """Bound (10) on R^w of the dual step γ_i = 1/(modulus·i): G_W² (1 + log m)/(2 modulus).
+
+    Args:
+        problem: The problem.
+        constants: ``"corrected"``, or ``"paper"`` for the printed G_W and modulus, with which it
+            can fail.
+    """
+    g_w = dual_gradient_bound(problem, constants)
+    modulus = fairness.dual_modulus(problem.alpha, problem.utility_bounds[0], constants)
+    return g_w**2 / (2 * modulus) * (1 + math.log(problem.num_slots))
+
+
+def theorem_bound(
+    problem: Problem,
+    rounds: int,
+    spread: float | None = None,
+    learning_rate: float | None = None,
+    constants: str = "corrected",
+) -> float:
+    """Theorem 1's bound on the mean regret over rounds, without the mean residual.
+
+    With step η it is (1/m)[D*²/(2η) + η G_Θ² m/2 + D_Θ²/(2η)·(1 + log T)/T + (10)]; the paper's
+    η = D*/(G_Θ √m) gives its printed form.
+
+    Args:
+        problem: The problem; it must know D_Θ and G_Θ.
+        rounds: T.
+        spread: D*_Θ, the diameter of the set of all θ*_t; default D_Θ.
+        learning_rate: η > 0; default the paper's.
+        constants: As for :func:`dual_bound`.
+
+    Raises:
+        ValueError: A setting is outside its domain, or nobody knows D_Θ or G_Θ.
+    """
+    checks.whole("rounds", rounds, low=1)
+    if problem.diameter is None or problem.gradient_bound is None:
+        raise ValueError(
+            "problem: has no diameter D_Θ or no gradient_bound G_Θ, needed by Theorem 1"
+        )
+    m = problem.num_slots
+    spread = problem.diameter if spread is None else spread
+    checks.number("spread", spread, low=0.0, open_low=True)
+    if learning_rate is None:
+        learning_rate = spread / (problem.gradient_bound * m**0.5)
+    start = problem.diameter**2 / (2 * learning_rate) * (1 + math.log(rounds)) / rounds
+    primal = float(primal_bound(problem, learning_rate, spread))
+    return (primal + start + dual_bound(problem, constants)) / m
+
+
+def round_average(regret: ArrayLike) -> float:
+    """The RAF regret R_T = (1/T) Σ_t regret_t, over any batch as well.
+
+    Raises:
+        ValueError: Nothing to average, or a figure is not finite.
+    """
+    regret = np.asarray(regret, float)
+    if not regret.size or not np.isfinite(regret).all():
+        raise ValueError("regret: must be one finite figure a round, and at least one")
+    return float(regret.mean())
+
+
+def _sum_slots(values: Floats) -> Floats:
+    """Σ_i over the last axis but one, in order."""
+    total = values[..., 0, :]
+    for i in range(1, values.shape[-2]):
+        total = total + values[..., i, :]
+    return total
+
+
+def _dot_slots(a: Floats, b: Floats) -> Floats:
+    """Σ_i Σ_k a_ik b_ik."""
+    return fairness.sum_users(_sum_slots(a * b))
+
+
+def _sum_conjugates(p: Floats, alpha: float) -> Floats:
+    """Σ_i (−F_α)*(w_ti), infinite outside the conjugate's domain."""
+    inside = p == 1 if alpha == 0 else (p > 0) | ((p == 0) & (alpha > 1))
+    terms = fairness.conjugate_terms(np.where(inside, p, 1.0), alpha)
+    return fairness.sum_users(_sum_slots(np.where(inside, terms, np.inf)))
