@@ -101,7 +101,7 @@ class DualScalarizer(Scalarizer, Stateful):
         if self.problem.alpha == 0:
             return
         dual, utilities = self._dual, self.max_loss - values.detach()
-        step = dual.first_step / self.slot
+        step = dual.first_step / self.slot.to(self.priorities.dtype)
         moved = dual_step(self.priorities, utilities, step, self.problem.alpha, dual.low, dual.high)
         self.priorities.copy_(cast(Tensor, moved))
 
