@@ -5,6 +5,7 @@ from owo_agents.learner import Learner
 from owo_agents.methods import cws, frozen, owo_fmtl, owo_normalized, srl
 from owo_agents.play import AgentError, RoundRecord, play
 from owo_agents.registry import make, names, register
+from owo_agents.weight_control import WeightControl, WeightControlVector
 
 register("owo-fmtl", owo_fmtl, "Algorithm 1: dual weights in the round, a learned start between")
 register("cws", cws, "constant weights: shares `weights`, sum `total`")
@@ -38,11 +39,17 @@ for _name, _path, _summary in (
 ):
     register(_name, f"owo_agents.rivals.{_path}", _summary)
 
+register(
+    "rl", "owo_agents.rl.agent:learned", "weights by a trained policy: `rl:PATH`, or a shipped one"
+)
+
 __all__ = [
     "Agent",
     "AgentError",
     "Learner",
     "RoundRecord",
+    "WeightControl",
+    "WeightControlVector",
     "make",
     "names",
     "play",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from owo_agents.agent import Agent
@@ -40,7 +41,7 @@ def names() -> dict[str, str]:
 
 
 def resolve(name: str) -> Factory:
-    """The factory behind a registered name or a path ``package.module:Class``.
+    """The factory behind a registered name, a path ``package.module:Class`` or ``rl:POLICY``.
 
     Raises:
         ValueError: An unknown name, or a path that leads to nothing or to no agent.
@@ -48,7 +49,9 @@ def resolve(name: str) -> Factory:
     if name in _AGENTS:
         factory = _AGENTS[name].factory
         return _import(factory) if isinstance(factory, str) else factory
-    if ":" in name and not name.startswith("rl:"):
+    if name.startswith("rl:"):
+        return partial(resolve("rl"), path=name.removeprefix("rl:"))
+    if ":" in name:
         factory = _import(name)
         if isinstance(factory, type) and not callable(getattr(factory, "act", None)):
             raise ValueError(f"agent {name!r}: {factory.__name__} has no method act(obs, info)")
@@ -60,7 +63,7 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
     """An agent for an environment (scalar, vector or wrapped) or for a problem.
 
     Args:
-        name: A registered name, or ``"package.module:Class"``.
+        name: A registered name, ``"package.module:Class"``, or ``"rl:PATH"`` of a trained policy.
         env: The environment, or a :class:`owo_env.Problem`.
         kwargs: The agent's own arguments.
 

@@ -1,0 +1,1 @@
+"""Learned weights: policies trained with stable-baselines3 (the extra ``rl``)."""

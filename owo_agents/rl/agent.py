@@ -1,0 +1,70 @@
+"""A trained policy as an agent: it weighs the users, the rest is OWO-FMTL's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.learner import Learner
+from owo_agents.methods import compose
+from owo_agents.rl.policy import Policy, fitting
+from owo_agents.weight_control import RoundView
+from owo_agents.weighting import Weighting
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+
+class Learned(Weighting):
+    """Priorities by a policy that sees what :class:`owo_agents.WeightControl` shows.
+
+    Args:
+        problem: The problem.
+        policy: From observations (..., 3K + 1) to actions (..., K) in [−1, 1].
+    """
+
+    def __init__(self, problem: Problem, policy: Any) -> None:
+        super().__init__(problem)
+        self.policy = policy
+        self.view = RoundView(problem)
+
+    def start(self, batch: tuple[int, ...]) -> Floats:
+        self.view.begin_round(batch)
+        return self._decide()
+
+    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+        self.view.add(utilities, p, slot[..., 0])
+        return self._decide()
+
+    def _decide(self) -> Floats:
+        return self.view.map.priorities(self.policy(self.view.observe()))
+
+
+def learned(
+    problem: Problem,
+    *,
+    path: str | None = None,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """An agent whose weights a trained policy chooses.
+
+    Args:
+        problem: The problem.
+        path: The policy: its file, the folder of ``owo train-rl``, or the name of a shipped one;
+            default the shipped one that fits.
+        learning_rate: As for ``owo-fmtl``.
+        initialization: Likewise.
+        rate: Likewise.
+        target: Likewise.
+
+    Raises:
+        ValueError: No such file, no policy, or one of another K, α, dimension or utility bounds.
+    """
+    policy = Policy.load(fitting(problem) if path is None else path)
+    policy.check(problem)
+    return compose(Learned(problem, policy), learning_rate, initialization, rate, target)
