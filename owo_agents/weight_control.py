@@ -177,7 +177,7 @@ class WeightControl(gym.Wrapper, RecordConstructorArgs):  # type: ignore[type-ar
         rate: float | None = None,
         target: str | None = None,
     ) -> None:
-        parts = dict(
+        parts: dict[str, Any] = dict(
             learning_rate=learning_rate, initialization=initialization, rate=rate, target=target
         )
         RecordConstructorArgs.__init__(self, **parts)
@@ -224,7 +224,7 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
         rate: float | None = None,
         target: str | None = None,
     ) -> None:
-        parts = dict(
+        parts: dict[str, Any] = dict(
             learning_rate=learning_rate, initialization=initialization, rate=rate, target=target
         )
         mode = env.metadata.get("autoreset_mode")

@@ -53,10 +53,7 @@ class GymnasiumVecEnv(VecEnv):
     def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Infos]:
         obs, rewards, terminated, truncated, info = self.env.step(self._actions)
         done = np.asarray(terminated | truncated)
-        if done.any():
-            infos = self._last_infos(info, done)
-        else:
-            infos = unbatched(info, self.num_envs)
+        infos = self._last_infos(info, done) if done.any() else unbatched(info, self.num_envs)
         for n, cut in enumerate((truncated & ~terminated).tolist()):
             infos[n]["TimeLimit.truncated"] = cut
         return _own(obs), rewards.astype(np.float32), done.copy(), infos
