@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
 from owo_agents.registry import attribute, check_gradients, problem_of
-from owo_env import checks
+from owo_env import checks, regret
+from owo_env.fairness import sum_users
 
 Array = NDArray[Any]
 
@@ -54,6 +55,7 @@ def play(
     agent: Agent,
     rounds: int,
     seed: int | Sequence[int] | None = None,
+    certify: bool = False,
 ) -> Iterator[RoundRecord]:
     """Play ``rounds`` rounds, yielding a record after each.
 
@@ -64,10 +66,14 @@ def play(
         rounds: How many.
         seed: Starts the stream at round 1; None opens the stream's next round. A vector
             environment takes one for each stream as well.
+        certify: Put the terms of each round's certificate (:mod:`owo_env.regret`) into its
+            ``extras``: ``primal_regret`` R^θ, ``dual_regret`` R^w and ``residual``, and, where
+            the agent's step is a constant η > 0, ``primal_bound`` (6); a term that is infinite
+            in some stream is left out.
 
     Raises:
         ValueError: ``rounds`` < 1 or more than the scenario has, or the agent needs gradients
-            that ``env`` does not give.
+            that ``env`` does not give, or ``certify`` where it reveals no fairest model.
         AgentError: The agent's action is not finite or outside the space, or a utility is not
             finite; the message names agent, round and slot.
     """
@@ -82,21 +88,24 @@ def play(
             f"env has autoreset_mode={mode}: play() needs AutoresetMode.DISABLED "
             "(gym.make_vec(..., autoreset_mode='Disabled'))"
         )
-    return _rounds(agent.environment(env), agent, rounds, seed)
+    if certify and not (problem_of(env).hindsight and attribute(env, "evaluate")):
+        raise ValueError("certify=True: the environment reveals no fairest model to compare with")
+    return _rounds(agent.environment(env), agent, rounds, seed, certify)
 
 
-def _rounds(env: Any, agent: Agent, rounds: int, seed: Any) -> Iterator[RoundRecord]:
+def _rounds(env: Any, agent: Agent, rounds: int, seed: Any, certify: bool) -> Iterator[RoundRecord]:
     for t in range(rounds):
         options = dict(getattr(agent, "reset_options", {}))
         obs, info = env.reset(seed=seed if t == 0 else None, options=options)
-        yield _round(env, agent, obs, info)
+        yield _round(env, agent, obs, info, certify)
 
 
-def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any]) -> RoundRecord:
+def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: bool) -> RoundRecord:
     num_slots = problem_of(env).num_slots
     fairness: Any = 0.0
     utilities: Any = 0.0
     weights: Any = 0.0
+    slots: list[tuple[Any, Any, Any]] = []
     agent.begin_round(obs, info)
     for _ in range(num_slots):
         action = agent.act(obs, info)
@@ -108,6 +117,8 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any]) -> RoundRe
         fairness = fairness + reward
         utilities = utilities + obs["utilities"]
         weights = weights + np.asarray(action["weights"])
+        if certify:
+            slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)
     number = info["round"]
     return RoundRecord(
@@ -118,8 +129,33 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any]) -> RoundRe
         weights=weights / num_slots,
         model=np.asarray(action["model"]),
         extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
-        | dict(agent.report()),
+        | dict(agent.report())
+        | (_certificate(env, agent, info["fairest_model"], slots) if certify else {}),
     )
+
+
+def _certificate(
+    env: Any, agent: Agent, best: Array, slots: list[tuple[Any, Any, Any]]
+) -> dict[str, Array]:
+    """The terms of the round's certificate, those that are finite."""
+    problem = problem_of(env)
+    models, weights, utilities = zip(*slots)
+    certificate = regret.certify(
+        problem,
+        np.stack(weights, -2),
+        np.stack(utilities, -2),
+        attribute(env, "evaluate")(best),
+    )
+    terms = {
+        "primal_regret": certificate.primal_regret,
+        "dual_regret": certificate.dual_regret,
+        "residual": certificate.residual,
+    }
+    rate = getattr(getattr(agent, "step", None), "learning_rate", 0.0)
+    if rate > 0 and problem.gradient_bound is not None:
+        distance = np.sqrt(sum_users((models[0] - best) ** 2))
+        terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
+    return {name: term for name, term in terms.items() if np.isfinite(term).all()}
 
 
 def _name(agent: Agent) -> str:
