@@ -64,10 +64,10 @@ class GuessFree(ModelStep):
     follow-the-leader on these bounds, ARUBA of Khodak et al., *Adaptive Gradient-Based
     Meta-Learning Methods* (NeurIPS 2019), which the paper's footnote 2 points to. The first
     round takes distance-over-gradients steps, Ivgi et al. (ICML 2023):
-    η_i = max(r, max_{j≤i} ‖θ_j − x_1‖)/√(Σ_{j≤i} ‖g_j‖²) with r = 1e-3 (1 + ‖x_1‖).
+    η_i = max(r, max_{j≤i} ‖θ_j − x_1‖)/√(Σ_{j≤i} ‖g_j‖²) with r = 0.01 (1 + ‖x_1‖).
     """
 
-    _NUDGE = 1e-3
+    _NUDGE = 0.01
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
