@@ -182,12 +182,14 @@ class LeastSquaresStream(Stream):
     def __init__(self, scenario: LeastSquares, rng: np.random.Generator, hindsight: bool) -> None:
         self.scenario = scenario
         self.buffer = RoundBuffer(scenario, [rng], hindsight)
+        self._rng = rng
+        self._before: Mapping[str, Any] = {}  # the generator's state when the block was drawn
         self._all = np.array([0])
         self._slots: list[Any] = []
         self._error: Any = None
 
     def open_round(self, options: Mapping[str, Any]) -> None:
-        self.buffer.open_round(self._all)
+        self._advance()
         data, row = self.buffer.data, int(self.buffer.row[0])
         assert data is not None
         self._error = data.error
@@ -217,6 +219,27 @@ class LeastSquaresStream(Stream):
         if model is None or value is None:
             return None
         return model[row, :, 0].copy(), float(value[row, 0])
+
+    def state_dict(self) -> dict[str, Any]:
+        buffer = self.buffer
+        return {
+            "generator": self._before,
+            "round": int(buffer.round[0]),
+            "row": int(buffer.row[0]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Draw the saved round's block again."""
+        buffer, number, row = self.buffer, int(state["round"]), int(state["row"])
+        self._rng.bit_generator.state = state["generator"]
+        buffer.round[0], buffer.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
+        self._advance()
+        buffer.round[0], buffer.row[0] = number, row
+
+    def _advance(self) -> None:
+        if self.buffer.row[0] == self.scenario.rounds_per_block - 1:
+            self._before = self._rng.bit_generator.state
+        self.buffer.open_round(self._all)
 
 
 def _as_floats(data: SlotData, row: int) -> list[list[tuple[Any, ...]]]:
