@@ -111,8 +111,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if self._buffer is None:
             if not mask.all():
                 raise gym.error.ResetNeeded("the first reset() must reset every stream")
-            rngs = [seeding.np_random(s)[0] for s in seeds]
-            self._buffer = RoundBuffer(self.scenario, rngs, self.hindsight)
+            self._buffer = self.scenario.buffer(seeds, self.hindsight)
         else:
             for n in np.flatnonzero(mask):
                 if seeds[n] is not None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from owo_env.oracle import fairest_model
@@ -36,6 +37,7 @@ class LeastSquares(Scenario):
     Attributes:
         rounds_per_block: Rounds drawn at a time; depends on m alone, never on the number of
             streams, so that a stream's data do not depend on its neighbours.
+        streams_per_draw: Streams drawn at a time; their data do not depend on it.
 
     Raises:
         ValueError: ``l_max`` above u_max or not above u_min.
@@ -52,6 +54,7 @@ class LeastSquares(Scenario):
         self.problem = problem
         self.l_max = float(l_max)
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
+        self.streams_per_draw = STREAMS_PER_DRAW
 
     @abstractmethod
     def draw(self, rngs: Generators, first_round: NDArray[np.integer]) -> SlotData:
@@ -64,6 +67,10 @@ class LeastSquares(Scenario):
 
     def stream(self, rng: np.random.Generator, hindsight: bool) -> LeastSquaresStream:
         return LeastSquaresStream(self, rng, hindsight)
+
+    def buffer(self, seeds: Sequence[int | None], hindsight: bool) -> RoundBuffer:
+        """The rounds of a stream for each seed."""
+        return RoundBuffer(self, [seeding.np_random(seed)[0] for seed in seeds], hindsight)
 
     def fairest(self, H: Floats, b: Floats, s: Floats) -> tuple[Floats, Floats]:
         """θ* and F_α of every round, eq. 2, from the means of xxᵀ, xy and y².
@@ -148,8 +155,9 @@ class RoundBuffer:
 
     def _refill(self, which: NDArray[np.integer]) -> None:
         moments = []
-        for i in range(0, len(which), STREAMS_PER_DRAW):
-            part = which[i : i + STREAMS_PER_DRAW]
+        size = self.scenario.streams_per_draw
+        for i in range(0, len(which), size):
+            part = which[i : i + size]
             data = self.scenario.draw([self.rngs[n] for n in part], self.round[part])
             if self.hindsight:
                 moments.append(data.moments())

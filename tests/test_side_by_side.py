@@ -1,0 +1,75 @@
+"""Rounds played side by side against the same rounds played in turn."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import owo_agents
+from owo_agents import side_by_side
+from owo_env.scenarios import least_squares
+
+ID = "AIRAN-FairMTL-v0"
+
+AGENTS = {
+    "owo-fmtl": ("owo-fmtl", {}),
+    "reptile": ("owo-fmtl", {"initialization": "reptile", "rate": 0.3}),
+    "continue": ("owo-fmtl", {"initialization": "continue"}),
+    "cws": ("cws", {"weights": [0.2, 0.8]}),
+    "srl": ("srl", {}),
+    "frozen": ("frozen", {}),
+    "owo-normalized": ("owo-normalized", {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks of 3 rounds, so that the last of 20 is not played out."""
+    monkeypatch.setattr(least_squares, "SLOTS_PER_BLOCK", 24)
+
+
+def assert_same_records(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        assert a.round == b.round
+        for name in ("fairness", "regret", "utilities", "weights", "model"):
+            assert np.array_equal(getattr(a, name), getattr(b, name)), name
+        assert a.extras.keys() == b.extras.keys()
+        for name, value in a.extras.items():
+            assert np.array_equal(value, b.extras[name]), name
+
+
+@pytest.mark.parametrize("certify", [False, True])
+@pytest.mark.parametrize("adversary", ["none", "blocks"])
+@pytest.mark.parametrize("name", AGENTS)
+def test_equals_rounds_in_turn_bit_for_bit(name, adversary, certify):
+    agent, arguments = AGENTS[name]
+    env = gym.make(ID, num_slots=8, adversary=adversary, alpha=2.0)
+    in_turn, at_once = (owo_agents.make(agent, env, **arguments) for _ in range(2))
+    theirs = list(owo_agents.play(env, in_turn, 20, seed=7, certify=certify))
+    ours = list(side_by_side.play(env, at_once, 20, seed=7, certify=certify))
+    assert_same_records(ours, theirs)
+    assert np.array_equal(in_turn.initialization.start(()), at_once.initialization.start(()))
+
+
+def test_equals_rounds_in_turn_where_users_change_places():
+    env = gym.make(ID, scenario="csi-prediction", num_slots=8)
+    theirs = list(owo_agents.play(env, owo_agents.make("owo-fmtl", env), 10, seed=1))
+    ours = list(side_by_side.play(env, owo_agents.make("owo-fmtl", env), 10, seed=1))
+    assert_same_records(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("agent", "arguments", "options", "rounds"),
+    [
+        ("owo-fmtl", {"step_index": "round"}, {}, 5),
+        ("owo-fmtl", {"target": "last"}, {}, 5),
+        ("owo-fmtl", {}, {"hindsight": False}, 5),
+        ("owo-fmtl", {}, {}, side_by_side.MOST_ROUNDS + 1),
+    ],
+)
+def test_what_depends_on_earlier_play_is_refused(agent, arguments, options, rounds):
+    env = gym.make(ID, num_slots=4, **options)
+    learner = owo_agents.make(agent, env, **arguments)
+    assert not side_by_side.possible(env, learner, rounds)
+    with pytest.raises(ValueError, match="side by side"):
+        next(side_by_side.play(env, learner, rounds, seed=0))
