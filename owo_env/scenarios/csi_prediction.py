@@ -19,6 +19,7 @@ from owo_env.scenarios.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
 L_MAX = 1.25
+RARE = 3.0  # standard deviations that are reckoned with
 GRID = Grid()
 
 
@@ -31,13 +32,13 @@ class User:
         profile: A tapped delay line of TR 38.901, for example ``"TDL-A"``.
         delay_spread_ns: r.m.s. delay spread in ns.
         speed_kmh: Mean speed in km/h.
-        speed_spread_kmh: Speeds are uniform within mean ± spread.
+        speed_spread_kmh: Its standard deviation; speeds are normal, their sign without meaning.
         snr_db: Mean SNR of the channel estimates in dB.
-        snr_spread_db: SNRs are uniform in dB within mean ± spread.
+        snr_spread_db: Its standard deviation; SNRs are normal in dB.
 
     Raises:
-        ValueError: An unknown profile, a speed that can be negative, or a figure that is not
-            finite.
+        ValueError: An unknown profile, a negative speed, delay spread or deviation, or a figure
+            that is not finite.
     """
 
     name: str
@@ -52,10 +53,10 @@ class User:
         checks.one_of("profile", self.profile, profiles.NAMES)
         checks.number("delay_spread_ns", self.delay_spread_ns, low=0.0)
         checks.number("speed_kmh", self.speed_kmh, low=0.0)
-        checks.number("speed_spread_kmh", self.speed_spread_kmh, low=0.0, high=self.speed_kmh)
+        checks.number("speed_spread_kmh", self.speed_spread_kmh, low=0.0)
         checks.number("snr_db", self.snr_db, low=-60.0)
         checks.number("snr_spread_db", self.snr_spread_db, low=0.0)
-        top = float(GRID.doppler((self.speed_kmh + self.speed_spread_kmh) / 3.6))
+        top = float(GRID.doppler((self.speed_kmh + RARE * self.speed_spread_kmh) / 3.6))
         if top * GRID.slot > 0.5:
             warnings.warn(
                 f"user {self.name!r}: a Doppler shift of up to {top:.0f} Hz is above "
@@ -67,11 +68,12 @@ class User:
     def smoothness(self) -> float:
         """L of the user's loss in a mean slot: 2P(1 + 10^(−SNR/10)), at the mean SNR.
 
-        That is the trace of the Hessian, channel of unit power and noise. Its largest eigenvalue is
-        at most 2(P + 10^(−SNR/10)), since noise is white; where the SNR spreads so far that this
-        is more at the lowest SNR, it is what is returned.
+        That is the trace of the Hessian, of a channel of unit power and noise. Its largest
+        eigenvalue is at most 2(P + 10^(−SNR/10)), since noise is white; where the SNR spreads so
+        far that this is more at three standard deviations below, it is what is returned.
         """
-        mean, lowest = (10 ** (-(self.snr_db - d) / 10) for d in (0.0, self.snr_spread_db))
+        worst = self.snr_db - RARE * self.snr_spread_db
+        mean, lowest = (10 ** (-snr_db / 10) for snr_db in (self.snr_db, worst))
         return 2 * max(PAST * (1 + mean), PAST + lowest)
 
 
@@ -174,7 +176,7 @@ class CsiPrediction(Measured):
         places = self._places(rng, first_round + np.arange(rounds))
         who = places.ravel()
         speed, snr_db = (
-            means[who] + spreads[who] * rng.uniform(-1, 1, who.size)
+            means[who] + spreads[who] * rng.standard_normal(who.size)
             for means, spreads in (self._speed, self._snr_db)
         )
         h = channels(
