@@ -65,7 +65,7 @@ class Policy:
     def __call__(self, observation: Floats) -> Floats:
         """The deterministic action (..., K) of an observation (..., 3K + 1)."""
         activation = ACTIVATIONS[self.activation]
-        x = np.asarray(observation, np.float64)
+        x: Floats = np.asarray(observation, np.float64)
         for weight, bias in self.layers[:-1]:
             x = activation(x @ weight.T + bias)
         weight, bias = self.layers[-1]

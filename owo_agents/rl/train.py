@@ -1,0 +1,301 @@
+"""Training a policy for the weights, with stable-baselines3.
+
+A run is a folder: ``training.json`` (what is trained), ``checkpoint.pt`` (to go on from),
+``best.safetensors`` (the best policy on held-out seeds), ``last.safetensors`` and
+``evaluations.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from owo_agents.agent import Agent
+from owo_agents.benchmark.execution import one_thread
+from owo_agents.methods import compose
+from owo_agents.play import play
+from owo_agents.registry import problem_of
+from owo_agents.rl.agent import Learned
+from owo_agents.rl.policy import SUFFIX, Policy, described
+from owo_env import checks
+from owo_env.problem import Problem
+from owo_env.scenarios import make_scenario
+from owo_env.scenarios.least_squares import LeastSquares
+
+try:
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.noise import NormalActionNoise
+    from stable_baselines3.common.vec_env import VecMonitor
+
+    from owo_agents.rl.vec_env import GymnasiumVecEnv
+except ImportError as error:
+    raise ImportError(
+        'training needs stable-baselines3: pip install "airan-fairmtl[rl]"'
+    ) from error
+
+ALGORITHMS = ("ppo", "sac", "td3")
+HELD_OUT = 1_000_000_000
+"""Evaluation seeds start here; training seeds are at least 2^31, out of their reach."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained; plain JSON values.
+
+    Attributes:
+        scenario: A scenario's name.
+        settings: Further arguments of the environment ``AIRAN-FairMTL-Weights-v0``.
+        algorithm: ``"ppo"``, ``"sac"`` or ``"td3"``.
+        steps: Slots to train for, over all streams.
+        num_envs: N, the streams side by side.
+        seed: Decides every draw of training; held-out seeds are the same for all.
+        hyperparameters: Of the algorithm, in place of :func:`defaults`.
+        eval_every: Slots between evaluations.
+        eval_envs: Held-out streams.
+        eval_rounds: Rounds played on each.
+
+    Raises:
+        ValueError: An argument is outside its domain.
+    """
+
+    scenario: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: str = "ppo"
+    steps: int = 1_000_000
+    num_envs: int = 64
+    seed: int = 0
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    eval_every: int = 100_000
+    eval_envs: int = 32
+    eval_rounds: int = 16
+
+    def __post_init__(self) -> None:
+        checks.one_of("algorithm", self.algorithm, ALGORITHMS)
+        checks.whole("seed", self.seed, low=0)
+        for name in ("steps", "num_envs", "eval_every", "eval_envs", "eval_rounds"):
+            checks.whole(name, getattr(self, name), low=1)
+
+
+def defaults(algorithm: str, problem: Problem) -> dict[str, Any]:
+    """Hyperparameters; γ = 1 throughout, since a round's return telescopes to its fairness."""
+    if algorithm == "ppo":
+        return dict(
+            n_steps=problem.num_slots,
+            batch_size=1024,
+            n_epochs=10,
+            learning_rate=1e-3,
+            gamma=1.0,
+            gae_lambda=0.95,
+            policy_kwargs=dict(log_std_init=-1.0, net_arch=[32, 32]),
+        )
+    common = dict(
+        gamma=1.0,
+        learning_rate=1e-3,
+        learning_starts=10_000,
+        batch_size=256,
+        gradient_steps=8,
+        policy_kwargs=dict(net_arch=[64, 64]),
+    )
+    if algorithm == "td3":
+        common["action_noise"] = 0.1
+    return common
+
+
+def make_vector(training: Training, num_envs: int, env_id: str, mode: str) -> VectorEnv:
+    """N streams: native for a least-squares scenario, else one environment each."""
+    settings = {"hindsight": False, **training.settings, "scenario": training.scenario}
+    if isinstance(make_scenario(training.scenario), LeastSquares):
+        return gym.make_vec(env_id, num_envs, **settings, autoreset_mode=mode)
+    return gym.make_vec(
+        env_id,
+        num_envs,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        **settings,
+    )
+
+
+def evaluate(
+    training: Training, agent: Callable[[Problem], Agent], first_seed: int = HELD_OUT
+) -> NDArray[np.floating]:
+    """Fairness of an agent on held-out seeds, rounds × streams.
+
+    Args:
+        training: Says the scenario, and ``eval_envs`` and ``eval_rounds``.
+        agent: The agent of a problem.
+        first_seed: Of the first stream; the others follow.
+    """
+    env = make_vector(training, training.eval_envs, "AIRAN-FairMTL-v0", "Disabled")
+    records = play(env, agent(problem_of(env)), training.eval_rounds, seed=first_seed)
+    fairness = np.array([record.fairness for record in records])
+    env.close()
+    return fairness
+
+
+def train(
+    training: Training,
+    folder: Path,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    on_progress: Callable[[int, float | None], None] = lambda steps, fairness: None,
+) -> tuple[Policy, bool]:
+    """Train a policy, keeping the best on held-out seeds; Ctrl-C stops early and keeps it.
+
+    Training goes on from a checkpoint with fresh streams, so a resumed run is not bit for bit
+    the uninterrupted one; SAC and TD3 fill their replay buffers anew.
+
+    Args:
+        training: What to train.
+        folder: Of the run.
+        resume: Go on from the folder's checkpoint.
+        tensorboard: Log there.
+        on_progress: Called with the slots trained so far, and after an evaluation with the
+            held-out mean fairness.
+
+    Returns:
+        The best policy, and whether training was interrupted.
+
+    Raises:
+        ValueError: α = 0, a round of one slot, the folder has a run and ``resume`` is False, or
+            has one of another training.
+    """
+    state = _begin(training, folder, resume)
+    done = 0 if state is None else int(state["steps"])
+    # Off the held-out seeds, and other streams after each resumption.
+    seed = 2**31 + int(np.random.SeedSequence([training.seed, done]).generate_state(1)[0] >> 2)
+    venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
+    model = _model(training, venv, seed, tensorboard)
+    keeper = _Keeper(training, folder, on_progress)
+    interrupted = False
+    with one_thread():
+        if state is not None:
+            model.set_parameters(state["parameters"])
+            model.num_timesteps = done
+            keeper.best = float(state["best"])
+        try:
+            if done < training.steps:
+                model.learn(training.steps - done, keeper, reset_num_timesteps=done == 0)
+        except KeyboardInterrupt:
+            interrupted = True
+        if keeper.evaluated < model.num_timesteps:
+            keeper.evaluate()
+    venv.close()
+    return Policy.load(folder / f"best{SUFFIX}"), interrupted
+
+
+def _begin(training: Training, folder: Path, resume: bool) -> dict[str, Any] | None:
+    """Check the folder; the checkpoint to go on from, if any."""
+    about, checkpoint = folder / "training.json", folder / "checkpoint.pt"
+    wanted = json.loads(json.dumps(asdict(training)))
+    if about.exists() and not resume:
+        raise ValueError(f"{folder} has a training already: --resume goes on with it")
+    if about.exists():
+        was = json.loads(about.read_text())
+        changed = [k for k in wanted if k not in ("steps", "eval_every") and wanted[k] != was[k]]
+        if changed:
+            raise ValueError(
+                f"{folder} has another training: "
+                + ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    about.write_text(json.dumps(wanted, indent=2) + "\n")
+    if not checkpoint.exists():
+        return None
+    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    return state
+
+
+def _model(training: Training, venv: VectorEnv, seed: int, tensorboard: Path | None) -> Any:
+    """The algorithm on the vector environment."""
+    problem = problem_of(venv)
+    given = defaults(training.algorithm, problem) | dict(training.hyperparameters)
+    if isinstance(given.get("action_noise"), float):
+        sigma = np.full(problem.num_users, given["action_noise"])
+        given["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
+    if training.algorithm == "ppo":  # a rollout holds whole batches
+        given["batch_size"] = min(given["batch_size"], given["n_steps"] * training.num_envs)
+    return getattr(sb3, training.algorithm.upper())(
+        "MlpPolicy",
+        VecMonitor(GymnasiumVecEnv(venv)),
+        seed=seed,
+        device="cpu",
+        tensorboard_log=None if tensorboard is None else os.fspath(tensorboard),
+        **given,
+    )
+
+
+class _Keeper(BaseCallback):
+    """Evaluates, keeps the best policy, writes checkpoints and reports progress."""
+
+    def __init__(
+        self, training: Training, folder: Path, on_progress: Callable[[int, float | None], None]
+    ) -> None:
+        super().__init__()
+        self.training = training
+        self.folder = folder
+        self.on_progress = on_progress
+        self.best = -np.inf
+        self.evaluated = -1
+
+    def _on_training_start(self) -> None:
+        self.evaluate()
+
+    def _on_step(self) -> bool:
+        self.on_progress(self.num_timesteps, None)
+        if self.num_timesteps >= self.evaluated + self.training.eval_every:
+            self.evaluate()
+        return True
+
+    def evaluate(self) -> None:
+        """Judge the present policy on held-out seeds and keep what is to be kept."""
+        self.evaluated = steps = self.model.num_timesteps
+        policy = exported(self.model, self.training, steps)
+        fairness = evaluate(self.training, lambda problem: compose(Learned(problem, policy)))
+        mean = float(fairness.mean())
+        with (self.folder / "evaluations.jsonl").open("a") as lines:
+            lines.write(json.dumps({"steps": steps, "fairness": mean}) + "\n")
+        if self.model._custom_logger or getattr(self.model, "_logger", None) is not None:
+            self.model.logger.record("eval/fairness", mean)
+        if mean > self.best:
+            self.best = mean
+            policy.save(self.folder / f"best{SUFFIX}")
+        policy.save(self.folder / f"last{SUFFIX}")
+        state = {"parameters": self.model.get_parameters(), "steps": steps, "best": self.best}
+        partial = self.folder / "checkpoint.pt.partial"
+        torch.save(state, partial)
+        partial.replace(self.folder / "checkpoint.pt")
+        self.on_progress(steps, mean)
+
+
+def exported(model: Any, training: Training, steps: int) -> Policy:
+    """The deterministic policy of an SB3 model of :data:`ALGORITHMS`."""
+    policy = model.policy
+    if training.algorithm == "ppo":
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+    elif training.algorithm == "sac":
+        modules = [*policy.actor.latent_pi, policy.actor.mu]
+    else:
+        modules = list(policy.actor.mu)
+    layers = [
+        (m.weight.detach().numpy().copy(), m.bias.detach().numpy().copy())
+        for m in modules
+        if isinstance(m, torch.nn.Linear)
+    ]
+    return Policy(
+        layers,
+        activation="tanh" if any(isinstance(m, torch.nn.Tanh) for m in modules[:-1]) else "relu",
+        squash=training.algorithm != "ppo",
+        problem=described(problem_of(model.env.unwrapped.env)),
+        training=asdict(training) | {"steps": steps, "stable_baselines3": sb3.__version__},
+    )
