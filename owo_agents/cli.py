@@ -26,7 +26,7 @@ from rich.table import Table
 
 import owo_agents
 import owo_env
-from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables
+from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables, tuning
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_pair
@@ -34,6 +34,7 @@ from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
 from owo_agents.benchmark.suite import Experiment, Suite
+from owo_agents.rl.command import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
 from owo_env.scenarios import scenario_class
@@ -144,6 +145,10 @@ def bench(
     rounds: Annotated[int | None, typer.Option(help="Override the number of rounds.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Override the number of seeds.")] = None,
     force: Annotated[bool, typer.Option(help="Run again what is there already.")] = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Then again, step sizes tuned on seeds that no table shows."),
+    ] = False,
     ray_address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
     ] = None,
@@ -155,13 +160,15 @@ def bench(
         chosen = narrowed(whole, only or [])
     folder = out or Path("results") / whole.name
     jobs = os.cpu_count() or 1 if jobs is None else jobs
+    if tune:
+        chosen = whole = tuned(chosen, folder / "tuning", backend, jobs, ray_address)
     store, outcome = execute(
         chosen, folder, backend, jobs, force, tensorboard, whole=whole, ray_address=ray_address
     )
     found = leaderboard.boards(whole, store)
     show(found)
     if found:
-        announce(publish.publish(whole, store, found, ("png", "svg")))
+        announce(publish.publish(*manifest.read(folder), found, store, ("png", "svg")))
     finish(outcome)
 
 
@@ -180,14 +187,14 @@ def report(
         checks.one_of("--format", format_, ("html", *tables.FORMATS))
         for one in figures.split(","):
             checks.one_of("--figures", one, ("png", "svg", "pdf"))
-        chosen, _ = manifest.read(folder)
+        chosen, origin = manifest.read(folder)
         store = Store(folder)
         tidy(store, chosen)
         found = leaderboard.boards(chosen, store)
         if not found:
             raise ValueError(f"{folder}: no run of suite {chosen.name!r} is done yet")
         if format_ == "html":
-            announce(publish.publish(chosen, store, found, figures.split(",")))
+            announce(publish.publish(chosen, origin, found, store, figures.split(",")))
         else:
             announce([publish.table(folder, found, format_)])
 
@@ -207,6 +214,9 @@ def refusing() -> Iterator[None]:
         text = " ".join(str(error).split())
         errors.print(f"[bold red]owo:[/bold red] {escape(text)}", highlight=False)
         raise typer.Exit(2) from error
+
+
+app.command("train-rl")(refusing()(train_rl))
 
 
 def scenario_summary(name: str) -> str:
@@ -308,6 +318,25 @@ def execute(
         chosen.cells(), store, backend=run_on, jobs=jobs, force=force, callbacks=callbacks
     )
     return store, outcome
+
+
+def tuned(
+    chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None
+) -> Suite:
+    """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
+    with refusing():
+        checks.one_of("--backend", backend, runner.BACKENDS)
+        run_on = runner.choose(backend, ray_address)
+        runner.validate(chosen)
+        store = Store(folder)
+
+    def run_all(cells: Sequence[Cell]) -> None:
+        titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
+        bars = ProgressBars(console, titles)
+        if runner.run(cells, store, backend=run_on, jobs=jobs, callbacks=[bars]).interrupted:
+            raise typer.Exit(130)
+
+    return tuning.tune(chosen, store, run_all)
 
 
 def tidy(store: Store, chosen: Suite) -> None:

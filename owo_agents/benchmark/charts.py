@@ -79,10 +79,12 @@ class Chart:
 
 
 def charts_of(board: Board) -> list[Chart]:
-    """The charts that a leaderboard's runs have data for, in reading order."""
-    chosen = board.experiment.charts
-    makers = {name: make for name, make in _MAKERS.items() if not chosen or name in chosen}
-    charts = (make(board) for make in makers.values())
+    """The charts of one leaderboard, in reading order; see :attr:`Experiment.charts`."""
+    experiment = board.experiment
+    chosen = experiment.charts
+    if chosen is None:
+        chosen = tuple(_MAKERS) if len(experiment.variants) == 1 else ()
+    charts = (make(board) for name, make in _MAKERS.items() if name in chosen)
     return [chart for chart in charts if chart is not None and chart.panels]
 
 
@@ -160,6 +162,16 @@ def _progress(board: Board) -> Chart | None:
     return Chart("progress", "Fairness and regret", caption, panels, list(board.runs))
 
 
+def _accumulated(board: Board) -> Chart | None:
+    """The paper's Fig. 3 (left); of use where a round's fairness grows as the model learns."""
+    if any(run.regret is not None for run in _runs(board)):
+        return None
+    series = _by_agent(board, lambda r: np.cumsum(r.fairness))
+    panel = Panel("Accumulated fairness", "round t", "sum of rounds 1 … t", series)
+    caption = "Fairness summed over the rounds so far."
+    return Chart("accumulated", "Accumulated fairness", caption, [panel], list(board.runs))
+
+
 def _ranking(board: Board) -> Chart | None:
     metric = board.headline
     series = []
@@ -174,15 +186,11 @@ def _ranking(board: Board) -> Chart | None:
 
 
 def _users(board: Board) -> Chart | None:
-    panels = [
-        Panel(
-            name,
-            "round t",
-            "utility",
-            _by_agent(board, lambda r, n=name: _moving_mean(by_class(r, r.utilities)[n])),  # type: ignore[misc]
-        )
-        for name in _classes(board)
-    ]
+    panels = []
+    for name in _classes(board):
+        series = _by_agent(board, lambda r, n=name: _moving_mean(by_class(r, r.utilities)[n]))  # type: ignore[misc]
+        limits = _focus(series)
+        panels.append(Panel(name, "round t", "utility", series, y_limits=limits))
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
     return Chart("users", "Utility by user", caption, panels, list(board.runs))
 
@@ -210,7 +218,8 @@ def _weights(board: Board) -> Chart | None:
             _curve(name, runs, lambda r, n=name: _moving_mean(by_class(r, r.weights)[n]))  # type: ignore[misc]
             for name in _classes(board)
         ]
-        panels.append(Panel(label, "round t", "priority p", series))
+        limits = _focus(series)
+        panels.append(Panel(label, "round t", "priority p", series, y_limits=limits))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
     return Chart("weights", "The weights' trajectory", caption, panels, _classes(board))
 
@@ -236,16 +245,16 @@ def _validation(board: Board) -> Chart | None:
     return Chart("validation", "Validation", caption, panels, list(board.runs))
 
 
+# By the names in suite.CHARTS.
 _MAKERS: dict[str, Callable[[Board], Chart | None]] = {
     "progress": _progress,
+    "accumulated": _accumulated,
     "ranking": _ranking,
     "users": _users,
     "validation": _validation,
     "trade-off": _trade_off,
     "weights": _weights,
 }
-
-NAMES = (*_MAKERS, "sweep")
 
 
 def sweep(boards: Sequence[Board]) -> Chart | None:

@@ -56,5 +56,6 @@ def _suite(plain: dict[str, Any]) -> Suite:
         agents = {label: AgentSpec(**spec) for label, spec in given["agents"].items()}
         variants = tuple(Variant(**variant) for variant in given["variants"])
         fixed = {"agents": agents, "variants": variants, "seeds": tuple(given["seeds"])}
-        experiments.append(Experiment(**{**given, **fixed, "charts": tuple(given["charts"])}))
+        charts = None if given["charts"] is None else tuple(given["charts"])
+        experiments.append(Experiment(**{**given, **fixed, "charts": charts}))
     return Suite(plain["name"], plain["summary"], tuple(experiments))

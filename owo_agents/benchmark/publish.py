@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 
-from owo_agents.benchmark import charts, plots, tables
-from owo_agents.benchmark.charts import Chart
-from owo_agents.benchmark.frontier import frontier
+from owo_agents.benchmark import plots, tables
+from owo_agents.benchmark.gallery import sections
 from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.manifest import Origin
+from owo_agents.benchmark.report import report
 from owo_agents.benchmark.results import Store, write_atomic
 from owo_agents.benchmark.suite import Suite
 
 
 def publish(
-    suite: Suite, store: Store, boards: Sequence[Board], formats: Sequence[str]
+    suite: Suite, origin: Origin, boards: Sequence[Board], store: Store, formats: Sequence[str]
 ) -> list[Path]:
     """Write everything, the report last; returns what was written."""
     folder = store.folder
     write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
     written = [table(folder, boards, "md")]
-    for subject, chart in charts_of(boards):
-        for suffix, content in plots.draw(chart, subject, formats).items():
-            path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
-            write_atomic(path, content)
-            written.append(path)
-    return written
+    found = sections(boards)
+    for section in found:
+        for subject, chart in section.charts():
+            for suffix, content in plots.draw(chart, subject, formats).items():
+                path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
+                write_atomic(path, content)
+                written.append(path)
+    page = folder / "report.html"
+    write_atomic(page, report(suite, origin, found, store))
+    return [*written, page]
 
 
 def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
@@ -60,18 +64,6 @@ def json_lines(boards: Sequence[Board]) -> Iterator[str]:
                     "versions": dict(result.versions),
                 }
                 yield json.dumps(line, ensure_ascii=False) + "\n"
-
-
-def charts_of(boards: Sequence[Board]) -> Iterator[tuple[str, Chart]]:
-    """Every chart after what it is about; a sweep stands before the points of its grid."""
-    for _, group in groupby(boards, key=lambda board: board.experiment.name):
-        together = list(group)
-        for across in (charts.sweep(together), frontier(together)):
-            if across is not None:
-                yield together[0].experiment.title, across
-        for board in together:
-            for chart in charts.charts_of(board):
-                yield board.title, chart
 
 
 def slug(text: str) -> str:

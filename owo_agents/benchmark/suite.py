@@ -16,8 +16,9 @@ A suite is a YAML file or the same thing as a Python mapping::
         settings: {alpha: 1.0}      # … which adds to them or overrides them
         grid: {num_slots: [4, 8, 16]}
 
-``grid`` runs every combination of the values listed. What a suite cannot mean is refused with
-the line (in a file) and the key.
+``grid`` runs every combination of the values listed; ``arguments`` are those of every agent that
+does not state its own (null takes one away). What a suite cannot mean is refused with the line
+(in a file) and the key.
 """
 
 from __future__ import annotations
@@ -36,9 +37,12 @@ import yaml
 from owo_agents.benchmark.cells import Cell, source_digest
 from owo_env import checks
 
-_INHERITED = ("rounds", "seeds", "baseline", "agents", "settings", "grid", "charts")
+_INHERITED = ("rounds", "seeds", "baseline", "agents", "arguments", "settings", "grid", "charts")
 _SUITE = ("summary", "experiments", *_INHERITED)
 _EXPERIMENT = ("title", "notes", "scenario", *_INHERITED)
+
+CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-off", "weights")
+"""Charts of a leaderboard that ``charts`` may name."""
 
 _Path = tuple[str, ...]
 
@@ -87,7 +91,8 @@ class Experiment:
         baseline: The label of the agent that differences are taken from.
         agents: By label.
         variants: The points of the grid; one without a grid.
-        charts: Names of charts to draw; empty means those that fit.
+        charts: Names of the charts to draw of each variant; None: all that there are data for,
+            or, of a grid, only those that compare its points.
         source: Where its settings are written, for error messages.
     """
 
@@ -100,7 +105,7 @@ class Experiment:
     baseline: str
     agents: Mapping[str, AgentSpec]
     variants: tuple[Variant, ...]
-    charts: tuple[str, ...] = ()
+    charts: tuple[str, ...] | None = None
     source: str = ""
 
     def called(self, label: str) -> set[str]:
@@ -289,8 +294,10 @@ class _Reader:
             """Where the experiment's or else the suite's own value of ``key`` stands."""
             return ((*path, key), data[key]) if key in data else ((key,), suite.get(key))
 
-        agents = self._agents(("agents",), suite.get("agents"))
-        agents |= self._agents((*path, "agents"), data.get("agents"))
+        common = self._mapping(("arguments",), suite.get("arguments"))
+        common |= self._mapping((*path, "arguments"), data.get("arguments"))
+        agents = self._agents(("agents",), suite.get("agents"), common)
+        agents |= self._agents((*path, "agents"), data.get("agents"), common)
         if not agents:
             raise self._error((*path, "agents"), "must name one agent or more")
         for key in ("scenario", "title", "notes"):
@@ -301,7 +308,6 @@ class _Reader:
         if label not in agents:
             raise self._error(baseline[0], str(checks.unknown("agent", label, agents)))
         rounds = at("rounds")
-        charts = at("charts")
         return Experiment(
             name=name,
             title=data.get("title", name),
@@ -312,14 +318,14 @@ class _Reader:
             baseline=label,
             agents=agents,
             variants=self._variants(path, data, suite),
-            charts=tuple(charts[1] or ()),
+            charts=self._charts(*at("charts")),
             source=self.where((*path, "settings")),
         )
 
-    def _agents(self, path: _Path, data: Any) -> dict[str, AgentSpec]:
+    def _agents(self, path: _Path, data: Any, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
         found = {}
         for label, given in self._mapping(path, data).items():
-            arguments = self._mapping((*path, label), given)
+            arguments = {**common, **self._mapping((*path, label), given)}
             agent = arguments.pop("agent", label)
             if not isinstance(agent, str):
                 raise self._error((*path, label, "agent"), "must be an agent's name")
@@ -327,7 +333,8 @@ class _Reader:
             for point in self._grid((*path, label, "grid"), arguments.pop("grid", None)):
                 values = " ".join(str(value) for value in point.values())
                 full = f"{label} {values}".strip()
-                found[full] = AgentSpec(agent, arguments | point, digest, source)
+                own = {k: v for k, v in (arguments | point).items() if v is not None}
+                found[full] = AgentSpec(agent, own, digest, source)
         return found
 
     def _variants(
@@ -353,6 +360,14 @@ class _Reader:
         if isinstance(data, list):
             raise self._error(path, f"{data!r}: must be different seeds, or how many")
         return tuple(range(self._whole(path, data, low=1)))
+
+    def _charts(self, path: _Path, data: Any) -> tuple[str, ...] | None:
+        if data is not None and not isinstance(data, list):
+            raise self._error(path, f"{data!r}: must be a list of charts")
+        for name in data or ():
+            if name not in CHARTS:
+                raise self._error(path, str(checks.unknown("chart", name, CHARTS)))
+        return None if data is None else tuple(data)
 
     def _whole(self, path: _Path, value: Any, low: int) -> int:
         try:

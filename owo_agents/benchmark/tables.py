@@ -22,10 +22,15 @@ def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> 
     """``0.0088 [0.0085, 0.0091]``, or a dash."""
     if estimate is None:
         return "–"
-    value = f"{estimate.value:,.{digits}f}"
-    if not spread or estimate.low is None:
+    value = number_text(estimate.value, digits)
+    if not spread or estimate.low is None or estimate.high is None:
         return value
-    return f"{value} [{estimate.low:,.{digits}f}, {estimate.high:,.{digits}f}]"
+    return f"{value} [{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
+
+
+def number_text(value: float, digits: int) -> str:
+    """The number with so many decimals, and never a negative zero."""
+    return f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
 def difference_title(board: Board) -> str:
