@@ -35,6 +35,7 @@ from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
 from owo_agents.benchmark.suite import Experiment, Suite
 from owo_agents.rl.command import train_rl
+from owo_agents.rl.command import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
 from owo_env.scenarios import scenario_class
@@ -214,6 +215,9 @@ def refusing() -> Iterator[None]:
         text = " ".join(str(error).split())
         errors.print(f"[bold red]owo:[/bold red] {escape(text)}", highlight=False)
         raise typer.Exit(2) from error
+
+
+app.command("train-rl")(refusing()(train_rl))
 
 
 app.command("train-rl")(refusing()(train_rl))
