@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
@@ -173,6 +174,15 @@ def test_rounds_come_in_order_and_end():
         env.reset(seed=0 if t == 0 else None)
     obs, *_ = env.step({"model": np.zeros(2), "weights": np.ones(2)})
     np.testing.assert_allclose(obs["utilities"], 5.0 - y[1, 0] ** 2, rtol=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:.*infinity.*", "ignore:.*normalized space.*")
+@pytest.mark.filterwarnings("ignore:.*minimum value is -inf.*", "ignore:.*maximum value is inf.*")
+def test_gymnasium_checks_the_environment():
+    x, y = arrays(samples=2, complex_=True)
+    settings = {"features": x, "targets": y, "repeat": True, **BOUNDS}
+    env = gym.make("AIRAN-FairMTL-v0", scenario="recorded", **settings)
+    check_env(env.unwrapped, skip_render_check=True)
 
 
 def test_play_refuses_more_rounds_than_there_are():

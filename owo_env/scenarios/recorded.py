@@ -39,7 +39,8 @@ class Recorded(Measured):
         smoothness: L; default 2·max mean ‖x‖² over all slots and users.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
             ⌊√m⌋ slots.
-        repeat: Start again after the last round; otherwise that is an error.
+        repeat: Start again after the last round; otherwise opening another is an error (also
+            where a vector environment's SAME_STEP does it unasked).
 
     Attributes:
         rounds: T, how many rounds there are; None with ``repeat``.

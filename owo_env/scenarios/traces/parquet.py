@@ -20,11 +20,11 @@ INDEX = ("round", "slot", "user", "sample")
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            "Parquet traces need pyarrow: pip install 'airan-fairmtl[wireless]'"
+            "Parquet traces need pyarrow: pip install 'airan-fairmtl[parquet]'"
         ) from error
     return pyarrow, pyarrow.parquet
 
