@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
+from owo_agents import side_by_side
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.results import Result
 from owo_agents.registry import problem_of
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
-_STATED = ("airan-fairmtl", "numpy", "torch", "torchvision", "gymnasium")
+_STATED = ("airan-fairmtl", "numpy", "torch", "torchvision", "torchjd", "gymnasium")
 
 OnRound = Callable[[Cell, owo_agents.RoundRecord], None]
 
@@ -80,14 +82,25 @@ def versions() -> dict[str, str]:
 def execute(cell: Cell, on_round: OnRound | None = None) -> Result:
     """Play the cell and return its result; ``on_round`` sees each round as it ends."""
     records = []
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
         torch.manual_seed(cell.seed)  # some TorchJD aggregators draw from the global generator
         env, agent = make_pair(cell)
         started = time.perf_counter()
-        for record in owo_agents.play(env, agent, cell.rounds, seed=cell.seed):
+        for record in _records(env, agent, cell):
             records.append(record)
             if on_round is not None:
                 on_round(cell, record)
         seconds = time.perf_counter() - started
     env.close()
     return Result.of(cell, problem_of(env), records, versions(), seconds)
+
+
+def _records(
+    env: gym.Env[Any, Any], agent: owo_agents.Agent, cell: Cell
+) -> Iterator[owo_agents.RoundRecord]:
+    """The rounds, side by side where that gives the same bits, certified where there is θ*."""
+    certify = problem_of(env).hindsight
+    if isinstance(agent, owo_agents.Learner) and side_by_side.possible(env, agent, cell.rounds):
+        return side_by_side.play(env, agent, cell.rounds, cell.seed, certify)
+    return owo_agents.play(env, agent, cell.rounds, cell.seed, certify)
