@@ -8,7 +8,7 @@ records are those of :func:`owo_agents.play`, bit for bit, many times sooner.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +27,7 @@ from owo_agents.registry import attribute
 from owo_agents.weighting import Constant, Dual, Normalized, Weighting
 from owo_env import AIRANVectorEnv
 from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
-from owo_env.scenarios.slots import SlotData
+from owo_env.scenarios.slots import SlotData, widened
 
 Array = NDArray[Any]
 
@@ -69,16 +69,10 @@ def play(
     starts = _Starts(agent.initialization, scenario)
     learner = Learner(agent.weighting, agent.step, starts, target="exact")
     (batch,) = play_in_turn(wide, learner, 1, seed, certify)
-    arrays = {name: getattr(batch, name) for name in _ARRAYS}
-    for t in range(rounds):
-        yield RoundRecord(
-            round=t + 1,
-            **{name: array[t] for name, array in arrays.items()},
-            extras={name: values[t] for name, values in batch.extras.items()},
-        )
-
-
-_ARRAYS = [f.name for f in dataclasses.fields(RoundRecord) if f.name not in ("round", "extras")]
+    columns = (list(getattr(batch, f.name)) for f in dataclasses.fields(RoundRecord)[1:-1])
+    extras = (dict(zip(batch.extras, values)) for values in zip(*batch.extras.values()))
+    for record in zip(range(1, rounds + 1), *columns, extras):
+        yield RoundRecord(*record)
 
 
 def _forgets(weighting: Weighting) -> bool:
@@ -110,18 +104,21 @@ class _Rounds(LeastSquares):
     def draw(
         self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
     ) -> SlotData:
-        rounds = len(rngs)
-        firsts = range(1, rounds + 1, self.inner.rounds_per_block)
-        blocks = [self.inner.draw(rngs[:1], np.array([first])) for first in firsts]
+        data: SlotData | None = None
+        for t in range(0, len(rngs), self.inner.rounds_per_block):
+            block = self.inner.draw(rngs[:1], np.array([t + 1]))
+            data = widened(block, len(rngs), 1) if data is None else data
+            _lay(block.arrays, data.arrays, t)
+            _lay(block.about.values(), data.about.values(), t)
+        assert data is not None
+        return data
 
-        def laid(arrays: Sequence[Array]) -> Array:
-            """(rounds of a block, …, 1) each → (1, …, rounds)."""
-            together = np.concatenate(arrays)[:rounds, ..., 0]
-            return np.ascontiguousarray(np.moveaxis(together, 0, -1)[None])
 
-        parts = zip(*(block.arrays for block in blocks))
-        about = {name: laid([b.about[name] for b in blocks]) for name in blocks[0].about}
-        return type(blocks[0])(*map(laid, parts), about)  # type: ignore[call-arg, arg-type]
+def _lay(block: Iterable[Array], whole: Iterable[Array], t: int) -> None:
+    """The rounds of a block of one stream, (rounds, …, 1), into the streams from ``t`` on."""
+    for part, room in zip(block, whole):
+        streams = np.moveaxis(part[..., 0], 0, -1)
+        room[0, ..., t : t + len(part)] = streams[..., : room.shape[-1] - t]
 
 
 class _Starts(Initialization):

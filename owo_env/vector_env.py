@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -77,8 +80,6 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.render_mode = None
         self.single_action_space = action_space(self.problem)
         self.single_observation_space = observation_space(self.problem, gradients)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
         self._everyone = np.arange(self.num_envs)
         self._buffer: RoundBuffer | None = None
@@ -88,6 +89,16 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._fairness: Floats = np.zeros(self.num_envs)
         self._violations = np.zeros(self.num_envs, int)
         self._obs: dict[str, Any] = {}
+
+    @functools.cached_property
+    def action_space(self) -> spaces.Space[Any]:  # type: ignore[override]
+        """The N actions; spaces of many streams are costly, and made when asked for."""
+        return batch_space(self.single_action_space, self.num_envs)
+
+    @functools.cached_property
+    def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
+        """The N observations."""
+        return batch_space(self.single_observation_space, self.num_envs)
 
     def reset(
         self,
@@ -135,22 +146,22 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if self._buffer is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before step()")
         over = self._over
-        if over.any() and self.autoreset_mode is AutoresetMode.DISABLED:
+        some_over = bool(over.any())
+        if some_over and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
                 f"the round of streams {np.flatnonzero(over)[:8].tolist()} is over: reset them"
             )
         model, weights = self._checked(actions)
         before = self._fairness
-        live = ~over
-        obs = self._play(model, weights, live)
-        rewards = np.where(live, self._fairness - before, 0.0)
-        done = live & (self._slot == self.problem.num_slots)
-        if not live.all():  # NEXT_STEP: streams whose round was over open the next one instead
-            obs = self._open_rounds(~live, obs)
-            rewards[~live] = 0.0
+        obs = self._play(model, weights, ~over if some_over else None)
+        rewards = self._fairness - before
+        done = self._slot == self.problem.num_slots
+        if some_over:  # NEXT_STEP: streams whose round was over open the next one instead
+            obs = self._open_rounds(over, obs)
+            done &= ~over
         self._over = done.copy()
         info = self._info(np.ones(self.num_envs, bool), done)
-        if done.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             obs, info = self._reset_same_step(obs, info, done)
         self._obs = obs
         return dict(self._obs), rewards, done, np.zeros(self.num_envs, bool), info
@@ -200,12 +211,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             return slot_of(self._data, int(row[0]), slot)
         return slot_of(self._data, row, np.broadcast_to(slot, row.shape), self._everyone)
 
-    def _play(self, model: Floats, weights: Floats, live: Mask) -> dict[str, Any]:
-        """One slot's physics in every stream; those not ``live`` keep their tallies."""
-        slot = np.minimum(self._slot, self.problem.num_slots - 1)
+    def _play(self, model: Floats, weights: Floats, live: Mask | None) -> dict[str, Any]:
+        """One slot's physics; with a mask ``live`` the other streams keep their tallies."""
+        slot: Any = np.minimum(self._slot, self.problem.num_slots - 1)
         utilities, gradient = play_batch(
             self._data.error,
-            self._slot_data(slot[0] if (slot == slot[0]).all() else slot),
+            self._slot_data(int(slot[0]) if (slot == slot[0]).all() else slot),
             np.ascontiguousarray(model.T),
             None if self.gradients == "per_user" else np.ascontiguousarray(weights.T),
             self.scenario.l_max,
@@ -217,22 +228,24 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             "slot": self._slot.copy(),
         }
 
-    def _tally(self, u: Floats, live: Mask) -> None:
-        problem, everyone = self.problem, bool(live.all())
-        u_min, u_max = problem.utility_bounds
+    def _tally(self, u: Floats, live: Mask | None) -> None:
+        u_min, u_max = self.problem.utility_bounds
         low, high = u.min(), u.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0]
             raise FloatingPointError(f"{self._place(int(n))}: the utility of user {k} is {u[k, n]}")
-        if low < u_min or high > u_max:
-            self._violations = self._violations + live * ((u < u_min) | (u > u_max)).sum(axis=0)
-        self._slot = self._slot + live
+        outside = ((u < u_min) | (u > u_max)).sum(axis=0) if low < u_min or high > u_max else 0
+        slot = self._slot + 1
         sums = self._sums + u
-        means = sums / np.maximum(self._slot, 1)
-        terms = fairness.extended_terms(means, problem.alpha, u_min)
+        terms = fairness.extended_terms(sums / slot, self.problem.alpha, u_min)
         value = fairness.sum_users(terms.T)
-        self._sums = sums if everyone else np.where(live, sums, self._sums)
-        self._fairness = value if everyone else np.where(live, value, self._fairness)
+        if live is not None:
+            outside = outside * live
+            slot = np.where(live, slot, self._slot)
+            sums = np.where(live, sums, self._sums)
+            value = np.where(live, value, self._fairness)
+        self._violations = self._violations + outside
+        self._slot, self._sums, self._fairness = slot, sums, value
 
     def _open_rounds(self, mask: Mask, obs: dict[str, Any]) -> dict[str, Any]:
         """Open the next round where ``mask``; their observation is zero, the others' stays."""

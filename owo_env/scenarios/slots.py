@@ -164,11 +164,12 @@ def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
     return [np.moveaxis(array[r, i, ..., n], 0, -1) for array in data.arrays]
 
 
-def widened(data: SlotData, n: int) -> SlotData:
-    """Room for the same rounds of ``n`` streams, not yet filled."""
+def widened(data: SlotData, n: int, rounds: int | None = None) -> SlotData:
+    """Room for the same rounds, or so many, of ``n`` streams; not yet filled."""
 
     def room(array: NDArray[Any]) -> NDArray[Any]:
-        return np.empty((*array.shape[:-1], n), array.dtype)
+        first = len(array) if rounds is None else rounds
+        return np.empty((first, *array.shape[1:-1], n), array.dtype)
 
     about = {name: room(values) for name, values in data.about.items()}
     rooms: dict[str, Any] = {
