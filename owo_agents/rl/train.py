@@ -36,6 +36,7 @@ try:
     import stable_baselines3 as sb3
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.noise import NormalActionNoise
+    from stable_baselines3.common.utils import LinearSchedule
     from stable_baselines3.common.vec_env import VecMonitor
 
     from owo_agents.rl.vec_env import GymnasiumVecEnv
@@ -223,6 +224,9 @@ def _model(training: Training, venv: VectorEnv, seed: int, tensorboard: Path | N
     if isinstance(given.get("action_noise"), float):
         sigma = np.full(problem.num_users, given["action_noise"])
         given["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
+    rate = given["learning_rate"]
+    if isinstance(rate, str):  # as RL Zoo writes a linear decay to 0
+        given["learning_rate"] = LinearSchedule(float(rate.removeprefix("lin_")), 0.0, 1.0)
     if training.algorithm == "ppo":  # a rollout holds whole batches
         given["batch_size"] = min(given["batch_size"], given["n_steps"] * training.num_envs)
     return getattr(sb3, training.algorithm.upper())(
