@@ -26,7 +26,16 @@ from rich.table import Table
 
 import owo_agents
 import owo_env
-from owo_agents.benchmark import leaderboard, manifest, publish, runner, suite, tables, tuning
+from owo_agents.benchmark import (
+    certificates,
+    leaderboard,
+    manifest,
+    publish,
+    runner,
+    suite,
+    tables,
+    tuning,
+)
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_pair
@@ -34,7 +43,6 @@ from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
 from owo_agents.benchmark.suite import Experiment, Suite
-from owo_agents.rl.command import train_rl
 from owo_agents.rl.command import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
@@ -220,9 +228,6 @@ def refusing() -> Iterator[None]:
 app.command("train-rl")(refusing()(train_rl))
 
 
-app.command("train-rl")(refusing()(train_rl))
-
-
 def scenario_summary(name: str) -> str:
     """One line about a scenario, or what it lacks to be imported."""
     try:
@@ -324,9 +329,7 @@ def execute(
     return store, outcome
 
 
-def tuned(
-    chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None
-) -> Suite:
+def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None) -> Suite:
     """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
     with refusing():
         checks.one_of("--backend", backend, runner.BACKENDS)
@@ -365,6 +368,10 @@ def show(boards: Sequence[Board]) -> None:
             console.print(tables.grid_table(together))
         else:
             console.print(tables.terminal(together[0], console.width))
+        baseline = together[0].experiment.baseline
+        runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
+        for check in certificates.checks_of(runs):
+            console.print(f"{baseline}, {check.name}: {check}", highlight=False, markup=False)
 
 
 def summary(board: Board) -> Panel:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_agents.benchmark import statistics
+from owo_agents.benchmark import certificates, statistics
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.metrics import Metric, by_class, user_classes
 from owo_agents.benchmark.results import Result
@@ -76,6 +76,10 @@ class Chart:
     caption: str
     panels: list[Panel]
     labels: list[str]
+
+
+BOUND = "Theorem 1"
+"""Label of the theorem's bound in a sweep."""
 
 
 def charts_of(board: Board) -> list[Chart]:
@@ -258,7 +262,7 @@ _MAKERS: dict[str, Callable[[Board], Chart | None]] = {
 
 
 def sweep(boards: Sequence[Board]) -> Chart | None:
-    """The headline figure against the first numeric key of the grid, a panel for the rest.
+    """The headline figure against the longest numeric key of the grid, a panel for the rest.
 
     Both axes are logarithmic where all values are positive; the label of each curve then has
     the fitted slope of log y against log x.
@@ -274,19 +278,26 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     for title, group in groups.items():
         metric = group[0].headline
         series = list(_sweep_series(key, metric, group))
+        bounds = [(board.variant.point[key], certificates.theorem(board)) for board in group]
+        if metric.key == "regret" and all(bound is not None for _, bound in bounds):
+            series.append(Series(BOUND, *map(list, zip(*sorted(bounds)))))  # type: ignore[arg-type]
         log = _positive(series)
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
     caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
     title = f"{boards[0].headline.title.capitalize()} by {key}"
-    return Chart("sweep", title, caption, panels, list(boards[0].experiment.agents))
+    if any(s.label == BOUND for panel in panels for s in panel.series):
+        caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."
+    return Chart("sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND])
 
 
 def _numeric_key(boards: Sequence[Board]) -> str | None:
+    """The numeric key of the grid with the most values, if one has two or more."""
+    counts = {}
     for key in boards[0].variant.point if boards else ():
         values = {board.variant.point[key] for board in boards}
         if len(values) > 1 and all(isinstance(v, int | float) for v in values):
-            return key
-    return None
+            counts[key] = len(values)
+    return max(counts, key=counts.__getitem__, default=None)
 
 
 def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator[Series]:

@@ -120,7 +120,8 @@ _COMMON = (
 SPEED = Metric(
     "slots_per_second",
     "slots/s",
-    "slots played per second in one thread, oracle and agent included; depends on the machine",
+    "slots played per second in one thread, oracle and agent included; rounds whose starts are "
+    "known beforehand are played side by side; depends on the machine",
     lambda r: r.slots_per_second,
     0,
     0,

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from owo_agents.benchmark import tables
+from owo_agents.benchmark import certificates, tables
 from owo_agents.benchmark.charts import Chart
 from owo_agents.benchmark.gallery import Section
 from owo_agents.benchmark.leaderboard import Board, Row
@@ -130,7 +130,7 @@ def _section(page: _Page, number: int, section: Section) -> str:
         parts.append(f"<p>{escape(experiment.notes)}</p>")
     parts += map(page.figure, section.across)
     for board, charts in section.boards:
-        inner = "\n".join([_leaderboard(board), *map(page.figure, charts)])
+        inner = "\n".join([_leaderboard(board), *map(page.figure, charts), _certificates(board)])
         if len(section.boards) > 1:
             summary = escape(board.variant.label)
             inner = f"<details><summary>{summary}</summary>{inner}</details>"
@@ -176,6 +176,28 @@ def _figure_cell(estimate: Estimate | None, digits: int) -> str:
         low, high = (tables.number_text(v, digits) for v in (estimate.low, estimate.high))
         text += f"<small>{low} … {high}</small>"
     return f'<td data-value="{estimate.value!r}">{text}</td>'
+
+
+def _certificates(board: Board) -> str:
+    """What the theory promised in every round; nothing without an oracle."""
+    found = certificates.table(board)
+    if not found:
+        return ""
+    names = list(dict.fromkeys(check.name for checks in found.values() for check in checks))
+    rows = []
+    for label, checks in found.items():
+        texts = {check.name: str(check) for check in checks}
+        cells = "".join(f"<td>{escape(texts.get(name, '–'))}</td>" for name in names)
+        rows.append(f"<tr><td>{escape(label)}</td>{cells}</tr>")
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("agent", *names))
+    return (
+        "<details><summary>Certificate</summary><p class='soft'>The certificate, regret ≤ "
+        "(R^θ + R^w)/m + residual, holds for every learner: it checks the bookkeeping. Bounds (6) "
+        "and (10) of the paper, with corrected constants, speak of the learner; priorities outside "
+        "W may break (10). “To spare” is the mean of bound − figure.</p>"
+        f"<div class='scroll'><table class='text'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
 
 
 def _columns(boards: Sequence[Board]) -> str:

@@ -33,7 +33,8 @@ class Result:
 
     Attributes:
         cell: Its configuration.
-        problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``.
+        problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``,
+            ``diameter``, ``gradient_bound``.
         fairness: F_α of each round, (T,).
         regret: (T,), or None without hindsight.
         utilities: Mean utilities of each round, (T, K).
@@ -68,6 +69,7 @@ class Result:
             FloatingPointError: A figure is not finite; it names the figure and the round.
         """
         regret = None if records[0].regret is None else [r.regret for r in records]
+        shared = [name for name in records[0].extras if all(name in r.extras for r in records)]
         result = cls(
             cell=cell,
             problem={
@@ -76,12 +78,14 @@ class Result:
                 "num_slots": problem.num_slots,
                 "alpha": problem.alpha,
                 "utility_bounds": list(problem.utility_bounds),
+                "diameter": problem.diameter,
+                "gradient_bound": problem.gradient_bound,
             },
             fairness=np.array([r.fairness for r in records], float),
             regret=None if regret is None else np.array(regret, float),
             utilities=np.array([r.utilities for r in records], float),
             weights=np.array([r.weights for r in records], float),
-            extras={k: np.array([r.extras[k] for r in records]) for k in records[0].extras},
+            extras={name: np.array([r.extras[name] for r in records]) for name in shared},
             versions=versions,
             seconds=seconds,
         )

@@ -107,16 +107,19 @@ def grid_table(boards: Sequence[Board]) -> Table:
     first = boards[0]
     title = escape(f"{first.experiment.title}: {first.headline.title}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for label in first.experiment.agents:
+    keys = list(first.variant.point)
+    for key in keys:
+        table.add_column(escape(key), no_wrap=True)
+    labels = [a for a in first.experiment.agents if any(a in board.runs for board in boards)]
+    for label in labels:
         table.add_column(escape(label), justify="right")
     for board in boards:
         figures = {row.label: row.figures.get(board.headline.key) for row in board.rows}
+        point = [escape(str(board.variant.point[key])) for key in keys]
         texts = [
-            figure_text(figures.get(label), board.headline.digits, spread=False)
-            for label in first.experiment.agents
+            figure_text(figures.get(label), board.headline.digits, spread=False) for label in labels
         ]
-        table.add_row(escape(board.variant.label), *texts)
+        table.add_row(*point, *texts)
     return table
 
 
