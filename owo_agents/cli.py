@@ -46,7 +46,7 @@ from owo_agents.benchmark.suite import Experiment, Suite
 from owo_agents.rl.command import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
-from owo_env.scenarios import scenario_class
+from owo_env.scenarios import scenario_class, traces
 
 app = typer.Typer(
     name="owo",
@@ -212,6 +212,20 @@ def main() -> None:
     """The console script: like ``python -m``, it finds modules in the present folder."""
     sys.path.insert(0, os.getcwd())
     app()
+
+
+@app.command()
+def record(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npz or .parquet file.")],
+    scenario: Annotated[str, typer.Option(help="A scenario's name.")] = "csi-prediction",
+    rounds: Annotated[int, typer.Option(help="How many rounds to write.")] = 100,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    set_: Settings = None,
+) -> None:
+    """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
+    with refusing():
+        traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
+    console.print(f"{escape(str(path))}: {rounds} rounds of {escape(scenario)}")
 
 
 @contextlib.contextmanager

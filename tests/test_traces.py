@@ -4,9 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from typer.testing import CliRunner
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
+from owo_agents.cli import app
 from owo_env.scenarios import make_scenario, traces
 from owo_env.scenarios.measured import Recording
 from owo_env.scenarios.recorded import Recorded
@@ -259,3 +261,14 @@ def test_writing_refuses_before_it_draws(tmp_path):
     with pytest.raises(OSError):
         traces.write(scenario, tmp_path / "nowhere" / "a.npz", 1, 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_a_trace_or_says_why_not(tmp_path):
+    path = tmp_path / "a.npz"
+    call = ["record", str(path), "--rounds", "3", "--seed", "2", "--set", "num_slots=8"]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    scenario = make_scenario("csi-prediction", **SMALL)
+    traces.write(scenario, tmp_path / "b.npz", 3, 2)
+    assert path.read_bytes() == (tmp_path / "b.npz").read_bytes()
+    for wrong in (["--scenario", "rainbow-mnist"], ["--set", "mix=edgy"], ["--rounds", "0"]):
+        assert CliRunner().invoke(app, [*call, *wrong]).exit_code == 2

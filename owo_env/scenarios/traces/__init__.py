@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -60,7 +61,8 @@ def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: i
         raise TypeError(f"scenario {scenario.name!r}: only least-squares scenarios have traces")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _WRITE[suffix](part, lambda: _recordings(scenario, rounds, seed), _settings(scenario))
+        recordings = functools.partial(_recordings, scenario, rounds, seed)
+        _WRITE[suffix](part, recordings, rounds, _settings(scenario))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

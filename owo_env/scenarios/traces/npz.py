@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,34 +44,43 @@ def read(path: Path) -> Arrays:
 
 
 def write(
-    path: Path, recordings: Callable[[], Iterable[Recording]], settings: Mapping[str, Any]
+    path: Path,
+    recordings: Callable[[], Iterable[Recording]],
+    rounds: int,
+    settings: Mapping[str, Any],
 ) -> None:
     """Write a trace, a block of rounds in memory at a time.
 
     A zip file is written one member after the other, so the rounds are drawn once for each.
     """
-    about = [recording.about for recording in recordings()]
-    rounds = sum(len(recording.targets) for recording in recordings())
+    classes: list[NDArray[Any]] = []
+
+    def features() -> Iterator[NDArray[Any]]:
+        for recording in recordings():
+            if "user_class" in recording.about:
+                classes.append(recording.about["user_class"])
+            yield recording.features
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name in ("features", "targets"):
-            blocks = (np.ascontiguousarray(getattr(r, name)) for r in recordings())
-            _append(archive, name, rounds, blocks)
-        if "user_class" in about[0]:
-            _append(archive, "user_class", rounds, [a["user_class"] for a in about])
-        with archive.open("settings.npy", "w") as file:
-            npy.write_array(file, np.array(json.dumps(settings)), allow_pickle=False)
+        _append(archive, "features", rounds, features())
+        _append(archive, "targets", rounds, (recording.targets for recording in recordings()))
+        if classes:
+            _append(archive, "user_class", rounds, classes)
+        _append(archive, "settings", None, [np.array(json.dumps(settings))])
 
 
 def _append(
-    archive: zipfile.ZipFile, name: str, rounds: int, blocks: Iterable[NDArray[Any]]
+    archive: zipfile.ZipFile, name: str, rounds: int | None, blocks: Iterable[NDArray[Any]]
 ) -> None:
-    """One array as a member, from blocks along its first axis."""
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+    """One array as a member, from blocks along its first axis, or from one whole block."""
+    member = zipfile.ZipInfo(f"{name}.npy")  # a name alone would write today's date
+    with archive.open(member, "w", force_zip64=True) as file:
         for n, block in enumerate(blocks):
             if n == 0:
-                header = npy.header_data_from_array_1_0(block)
-                npy.write_array_header_1_0(file, header | {"shape": (rounds, *block.shape[1:])})
-            file.write(block.data if block.dtype.kind != "U" else block.tobytes())
+                header = npy.header_data_from_array_1_0(np.ascontiguousarray(block))
+                header["shape"] = block.shape if rounds is None else (rounds, *block.shape[1:])
+                npy.write_array_header_1_0(file, header)
+            file.write(block.tobytes())
 
 
 def _mapped(path: Path, info: zipfile.ZipInfo) -> NDArray[Any]:

@@ -127,7 +127,10 @@ def read(path: Path) -> Table:
 
 
 def write(
-    path: Path, recordings: Callable[[], Iterable[Recording]], settings: Mapping[str, Any]
+    path: Path,
+    recordings: Callable[[], Iterable[Recording]],
+    rounds: int,
+    settings: Mapping[str, Any],
 ) -> None:
     """Write a trace with one row group a round."""
     arrow, parquet = _pyarrow()
