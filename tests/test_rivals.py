@@ -372,6 +372,16 @@ def test_single_task_is_k_learners_each_alone():
         assert each.weights.shape == (2,) and each.round == one.round
 
 
+def test_single_task_keeps_the_certificate():
+    """regret ≤ (R^θ + R^w)/m + residual speaks of utilities, whatever models made them."""
+    given = env(gradients="weighted", num_slots=8)
+    agent = owo_agents.make("single-task", given)
+    for record_ in owo_agents.play(given, agent, 5, 0, certify=True):
+        terms = record_.extras
+        bound = (terms["primal_regret"] + terms["dual_regret"]) / 8 + terms["residual"]
+        assert record_.regret <= bound + 1e-12
+
+
 def test_single_task_refuses_what_it_cannot_do():
     batch = gym.make_vec(ID, num_envs=2, autoreset_mode="Disabled")
     with pytest.raises(ValueError, match="scalar environment"):

@@ -74,6 +74,10 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         info = self._info([one[4] for one in played])
         return obs, self._fairness - before, done, False, info
 
+    def evaluate(self, model: Floats) -> Floats:
+        """Utilities (m, K) of one shared ``model`` (d,), as the environment's."""
+        return self.copies[0].evaluate(model)
+
     def _merged(self, observations: list[dict[str, Any]]) -> dict[str, Any]:
         own = [obs["utilities"][k] for k, obs in enumerate(observations)]
         return {
