@@ -386,6 +386,8 @@ def test_single_task_refuses_what_it_cannot_do():
     batch = gym.make_vec(ID, num_envs=2, autoreset_mode="Disabled")
     with pytest.raises(ValueError, match="scalar environment"):
         next(owo_agents.play(batch, owo_agents.make("single-task", batch), 1, seed=0))
+    with pytest.raises(TypeError, match="checkpointed"):
+        owo_agents.make("single-task", batch).state_dict()
     with pytest.raises(ValueError, match="target"):
         owo_agents.make("single-task", env(gradients="weighted"), target="exact")
 

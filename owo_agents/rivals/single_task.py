@@ -139,10 +139,12 @@ class SingleTask(Agent):
         self.learner.end_round(self._batched(obs), info)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.learner.state_dict()
+        """Nothing: half of what it carries are streams of its own.
 
-    def load_state_dict(self, state: Any) -> None:
-        self.learner.load_state_dict(state)
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("agent 'single-task' cannot be checkpointed: its streams are its own")
 
     def _batched(self, obs: Observation) -> Observation:
         """A user's learner is a stream of a batch of K."""
