@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from owo_agents.rl.policy import locate
+
 FORMAT = 1
 """Part of every cell's key: to be raised when the same configuration comes to mean another run."""
 
@@ -48,13 +50,15 @@ class Cell:
 
 
 def source_digest(agent: str) -> str | None:
-    """Digest of the file behind ``package.module:Class``; None for a registered name."""
+    """Digest of the file behind ``package.module:Class`` or ``rl:POLICY``; None if registered."""
     if ":" not in agent:
         return None
     try:
-        spec = importlib.util.find_spec(agent.split(":")[0])
-    except ImportError:
+        if agent.startswith("rl:"):
+            file = locate(agent.removeprefix("rl:"))
+        else:
+            spec = importlib.util.find_spec(agent.split(":")[0])
+            file = Path("" if spec is None or spec.origin is None else spec.origin)
+    except (ImportError, ValueError):
         return None  # whoever makes the agent says what is wrong
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return None
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:20]
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:20] if file.is_file() else None

@@ -92,6 +92,7 @@ class Policy:
             tensors[f"{i}.weight"] = np.ascontiguousarray(weight, np.float32)
             tensors[f"{i}.bias"] = np.ascontiguousarray(bias, np.float32)
         about = {
+            "format": FORMAT,
             "activation": self.activation,
             "squash": self.squash,
             "problem": dict(self.problem),
@@ -99,7 +100,7 @@ class Policy:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)})
+        save_file(tensors, partial, {"about": json.dumps(about, sort_keys=True)})
         partial.replace(path)
 
     @classmethod
@@ -112,10 +113,10 @@ class Policy:
         file = locate(path)
         try:
             with safe_open(file, "numpy") as tensors:
-                meta = tensors.metadata() or {}
-                if meta.get("format") != FORMAT:
-                    raise ValueError(f"its format is {meta.get('format')!r}, not {FORMAT!r}")
-                about = json.loads(meta["about"])
+                about = json.loads((tensors.metadata() or {}).get("about", "{}"))
+                written = about.pop("format", None)
+                if written != FORMAT:
+                    raise ValueError(f"its format is {written!r}, not {FORMAT!r}")
                 count = len(tensors.keys()) // 2
                 layers = [
                     (tensors.get_tensor(f"{i}.weight"), tensors.get_tensor(f"{i}.bias"))

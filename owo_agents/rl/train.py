@@ -37,7 +37,7 @@ try:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.noise import NormalActionNoise
     from stable_baselines3.common.utils import LinearSchedule
-    from stable_baselines3.common.vec_env import VecMonitor
+    from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
     from owo_agents.rl.vec_env import GymnasiumVecEnv
 except ImportError as error:
@@ -73,11 +73,11 @@ class Training:
     scenario: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "ppo"
-    steps: int = 1_000_000
+    steps: int = 300_000
     num_envs: int = 64
     seed: int = 0
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    eval_every: int = 100_000
+    eval_every: int = 50_000
     eval_envs: int = 32
     eval_rounds: int = 16
 
@@ -89,15 +89,20 @@ class Training:
 
 
 def defaults(algorithm: str, problem: Problem) -> dict[str, Any]:
-    """Hyperparameters; γ = 1 throughout, since a round's return telescopes to its fairness."""
+    """Hyperparameters; γ = 1 throughout, since a round's return telescopes to its fairness.
+
+    PPO explores by generalised state-dependent noise, drawn once a round: the model follows the
+    weights slowly, so that noise which is new in every slot averages out before it shows.
+    """
     if algorithm == "ppo":
         return dict(
             n_steps=problem.num_slots,
-            batch_size=1024,
-            n_epochs=10,
-            learning_rate=1e-3,
+            batch_size=512,
+            n_epochs=5,
+            learning_rate="lin_1e-3",
             gamma=1.0,
             gae_lambda=0.95,
+            use_sde=True,
             policy_kwargs=dict(log_std_init=-1.0, net_arch=[32, 32]),
         )
     common = dict(
@@ -171,13 +176,13 @@ def train(
         ValueError: α = 0, a round of one slot, the folder has a run and ``resume`` is False, or
             has one of another training.
     """
+    venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
     state = _begin(training, folder, resume)
     done = 0 if state is None else int(state["steps"])
     # Off the held-out seeds, and other streams after each resumption.
     seed = 2**31 + int(np.random.SeedSequence([training.seed, done]).generate_state(1)[0] >> 2)
-    venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
-    model = _model(training, venv, seed, tensorboard)
-    keeper = _Keeper(training, folder, on_progress)
+    model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
+    keeper = _Keeper(training, problem_of(venv), folder, on_progress)
     interrupted = False
     with one_thread():
         if state is not None:
@@ -189,7 +194,7 @@ def train(
                 model.learn(training.steps - done, keeper, reset_num_timesteps=done == 0)
         except KeyboardInterrupt:
             interrupted = True
-        if keeper.evaluated < model.num_timesteps:
+        if done < training.steps and keeper.evaluated < model.num_timesteps:
             keeper.evaluate()
     venv.close()
     return Policy.load(folder / f"best{SUFFIX}"), interrupted
@@ -217,9 +222,14 @@ def _begin(training: Training, folder: Path, resume: bool) -> dict[str, Any] | N
     return state
 
 
-def _model(training: Training, venv: VectorEnv, seed: int, tensorboard: Path | None) -> Any:
-    """The algorithm on the vector environment."""
-    problem = problem_of(venv)
+def make_model(
+    training: Training,
+    venv: VecEnv,
+    problem: Problem,
+    seed: int,
+    tensorboard: Path | None = None,
+) -> Any:
+    """SB3's algorithm on its vector environment, with our hyperparameters."""
     given = defaults(training.algorithm, problem) | dict(training.hyperparameters)
     if isinstance(given.get("action_noise"), float):
         sigma = np.full(problem.num_users, given["action_noise"])
@@ -228,10 +238,10 @@ def _model(training: Training, venv: VectorEnv, seed: int, tensorboard: Path | N
     if isinstance(rate, str):  # as RL Zoo writes a linear decay to 0
         given["learning_rate"] = LinearSchedule(float(rate.removeprefix("lin_")), 0.0, 1.0)
     if training.algorithm == "ppo":  # a rollout holds whole batches
-        given["batch_size"] = min(given["batch_size"], given["n_steps"] * training.num_envs)
+        given["batch_size"] = min(given["batch_size"], given["n_steps"] * venv.num_envs)
     return getattr(sb3, training.algorithm.upper())(
         "MlpPolicy",
-        VecMonitor(GymnasiumVecEnv(venv)),
+        VecMonitor(venv),
         seed=seed,
         device="cpu",
         tensorboard_log=None if tensorboard is None else os.fspath(tensorboard),
@@ -243,10 +253,15 @@ class _Keeper(BaseCallback):
     """Evaluates, keeps the best policy, writes checkpoints and reports progress."""
 
     def __init__(
-        self, training: Training, folder: Path, on_progress: Callable[[int, float | None], None]
+        self,
+        training: Training,
+        problem: Problem,
+        folder: Path,
+        on_progress: Callable[[int, float | None], None],
     ) -> None:
         super().__init__()
         self.training = training
+        self.problem = problem
         self.folder = folder
         self.on_progress = on_progress
         self.best = -np.inf
@@ -264,13 +279,12 @@ class _Keeper(BaseCallback):
     def evaluate(self) -> None:
         """Judge the present policy on held-out seeds and keep what is to be kept."""
         self.evaluated = steps = self.model.num_timesteps
-        policy = exported(self.model, self.training, steps)
+        policy = exported(self.model, self.training, self.problem, steps)
         fairness = evaluate(self.training, lambda problem: compose(Learned(problem, policy)))
         mean = float(fairness.mean())
         with (self.folder / "evaluations.jsonl").open("a") as lines:
             lines.write(json.dumps({"steps": steps, "fairness": mean}) + "\n")
-        if self.model._custom_logger or getattr(self.model, "_logger", None) is not None:
-            self.model.logger.record("eval/fairness", mean)
+        self.model.logger.record("eval/fairness", mean)
         if mean > self.best:
             self.best = mean
             policy.save(self.folder / f"best{SUFFIX}")
@@ -282,7 +296,7 @@ class _Keeper(BaseCallback):
         self.on_progress(steps, mean)
 
 
-def exported(model: Any, training: Training, steps: int) -> Policy:
+def exported(model: Any, training: Training, problem: Problem, steps: int) -> Policy:
     """The deterministic policy of an SB3 model of :data:`ALGORITHMS`."""
     policy = model.policy
     if training.algorithm == "ppo":
@@ -300,6 +314,6 @@ def exported(model: Any, training: Training, steps: int) -> Policy:
         layers,
         activation="tanh" if any(isinstance(m, torch.nn.Tanh) for m in modules[:-1]) else "relu",
         squash=training.algorithm != "ppo",
-        problem=described(problem_of(model.env.unwrapped.env)),
+        problem=described(problem),
         training=asdict(training) | {"steps": steps, "stable_baselines3": sb3.__version__},
     )

@@ -87,9 +87,7 @@ class GymnasiumVecEnv(VecEnv):
             ValueError: Only some of them are meant.
         """
         if len(list(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(
-                "indices: attributes of a Gymnasium vector environment are set for all"
-            )
+            raise ValueError("indices: a Gymnasium vector environment sets attributes for all")
         base: Any = self.env.unwrapped
         if hasattr(base, "set_attr"):
             base.set_attr(attr_name, value)
