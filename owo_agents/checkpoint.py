@@ -68,6 +68,20 @@ def resume(
         yield record
 
 
+def possible(agent: Agent) -> bool:
+    """Whether the agent says what it carries: it has a ``state_dict`` of its own that works.
+
+    A newcomer's agent without one may carry anything, and some rivals' state is out of reach.
+    """
+    if type(agent).state_dict is Agent.state_dict:
+        return False
+    try:
+        agent.state_dict()
+    except TypeError:
+        return False
+    return True
+
+
 def save(
     path: str | Path,
     config: Mapping[str, Any],

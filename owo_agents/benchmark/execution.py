@@ -7,7 +7,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,12 +17,13 @@ import torch
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
-from owo_agents import side_by_side
+from owo_agents import checkpoint, side_by_side
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.results import Result
 from owo_agents.registry import problem_of
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
+CHECKPOINT_EVERY = 8  # rounds
 _STATED = ("airan-fairmtl", "numpy", "torch", "torchvision", "torchjd", "gymnasium")
 
 OnRound = Callable[[Cell, owo_agents.RoundRecord], None]
@@ -79,28 +81,43 @@ def versions() -> dict[str, str]:
     return found | {"machine": f"{sys.platform} {platform.machine()}"}
 
 
-def execute(cell: Cell, on_round: OnRound | None = None) -> Result:
-    """Play the cell and return its result; ``on_round`` sees each round as it ends."""
+def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | None = None) -> Result:
+    """Play the cell and return its result.
+
+    Args:
+        cell: What to play.
+        on_round: Sees each round as it ends.
+        checkpoints: The folder in which a long cell keeps where it stands, and finds it again.
+    """
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
         torch.manual_seed(cell.seed)  # some TorchJD aggregators draw from the global generator
         env, agent = make_pair(cell)
         started = time.perf_counter()
-        for record in _records(env, agent, cell):
+        for record in _records(env, agent, cell, checkpoints):
             records.append(record)
             if on_round is not None:
                 on_round(cell, record)
         seconds = time.perf_counter() - started
+        played = sum(record.model.size > 0 for record in records)  # the others were restored
+        seconds *= len(records) / max(1, played)
     env.close()
     return Result.of(cell, problem_of(env), records, versions(), seconds)
 
 
 def _records(
-    env: gym.Env[Any, Any], agent: owo_agents.Agent, cell: Cell
+    env: gym.Env[Any, Any], agent: owo_agents.Agent, cell: Cell, checkpoints: Path | None
 ) -> Iterator[owo_agents.RoundRecord]:
-    """The rounds, side by side where that gives the same bits, certified where there is θ*."""
+    """The rounds, side by side where that gives the same bits, certified where there is θ*.
+
+    Without θ* they are deep and slow, and kept in a checkpoint where all of them can be.
+    """
     certify = problem_of(env).hindsight
     if isinstance(agent, owo_agents.Learner) and side_by_side.possible(env, agent, cell.rounds):
         return side_by_side.play(env, agent, cell.rounds, cell.seed, certify)
+    if checkpoints is not None and not certify and checkpoint.possible(agent):
+        path = checkpoints / f"{cell.key}.safetensors"
+        every = min(CHECKPOINT_EVERY, cell.rounds)
+        return checkpoint.resume(path, asdict(cell), env, agent, cell.rounds, cell.seed, every)
     return owo_agents.play(env, agent, cell.rounds, cell.seed, certify)

@@ -1,8 +1,9 @@
 """Results: what a cell leaves behind, and the folder that keeps them.
 
 A folder holds ``cells/<key>.json`` (one result each, written atomically), ``failures/<key>.json``
-(the error of a cell that failed last time), ``set-aside/`` (files that are not results), and what
-is made from them: ``suite.json``, ``results.jsonl``, figures and the report.
+(the error of a cell that failed last time), ``checkpoints/<key>.safetensors`` (where a long cell
+stands), ``set-aside/`` (files that are not results), and what is made from them: ``suite.json``,
+``results.jsonl``, figures and the report.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ class Store:
         self.folder = folder
         self._cells = folder / "cells"
         self._failures = folder / "failures"
+        self.checkpoints = folder / "checkpoints"
         try:
             self._cells.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._cells):
@@ -207,8 +209,9 @@ class Store:
         return (self._cells / f"{key}.json").exists()
 
     def save(self, result: Result) -> None:
-        """Keep a result, and forget that its cell failed before."""
+        """Keep a result, and forget that its cell failed before and where it stood."""
         write_atomic(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
+        (self.checkpoints / f"{result.cell.key}.safetensors").unlink(missing_ok=True)
         (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
 
     def save_failure(self, key: str, error: str) -> None:

@@ -98,7 +98,7 @@ def run(
 
     for callback in callbacks:
         callback.on_start(todo)
-    outcomes = backend(todo, jobs, on_round)
+    outcomes = backend(todo, jobs, on_round, store.checkpoints)
     try:
         for cell, outcome in outcomes:
             if isinstance(outcome, Result):
