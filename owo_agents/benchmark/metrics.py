@@ -58,6 +58,12 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
     return found
 
 
+def share_of_slots(result: Result, name: str) -> float | None:
+    """What an agent counted per round, as a share of the slots; None where it does not count it."""
+    counts = result.extras.get(name)
+    return None if counts is None else float(counts.mean()) / result.problem["num_slots"]
+
+
 def below_u_min(result: Result) -> float:
     """The share of (round, user) mean utilities under u_min: 0 if the constants were honest."""
     return float((result.utilities < result.problem["utility_bounds"][0]).mean())
@@ -113,6 +119,20 @@ _COMMON = (
         "below u_min",
         "share of (round, user) mean utilities under u_min, where the theory says nothing",
         below_u_min,
+        -1,
+    ),
+    Metric(
+        "fallbacks",
+        "fallbacks",
+        "share of slots in which the method's solver failed, and its stand-in was played",
+        lambda r: share_of_slots(r, "fallbacks"),
+        -1,
+    ),
+    Metric(
+        "unsolved",
+        "unsolved",
+        "share of slots in which FairGrad's weights miss its own equation by more than 1e-6",
+        lambda r: share_of_slots(r, "unsolved"),
         -1,
     ),
 )
