@@ -13,16 +13,17 @@ from owo_env.scenarios.tasks import Task
 
 Tensor = torch.Tensor
 
-# Red, orange, yellow, green, blue, indigo, violet: RGB within [0, 1].
+# Red, orange, yellow, green, blue, indigo, violet as RGB within [0, 1]: the web colours of these
+# names, green at full strength. The paper names no values, and they matter: see docs/deep.md.
 COLOURS = torch.tensor(
     [
         [255, 0, 0],
-        [255, 127, 0],
+        [255, 165, 0],
         [255, 255, 0],
         [0, 255, 0],
         [0, 0, 255],
         [75, 0, 130],
-        [148, 0, 211],
+        [238, 130, 238],
     ],
     dtype=torch.float32,
 ).div(255)
