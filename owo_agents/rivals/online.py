@@ -136,7 +136,16 @@ slot_fair = partial(_agent, weighting=Effective, learner=SlotFair)
 
 
 def hedge(
-    problem: Problem, *, sharpness: float | None = None, total: float | None = None, **options: Any
+    problem: Problem,
+    *,
+    sharpness: float | None = None,
+    total: float | None = None,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+    step: str = "fixed",
 ) -> Learner:
-    """Exponential weights over users; ``options`` as for the other rivals."""
-    return _agent(problem, weighting=partial(Hedge, sharpness=sharpness, total=total), **options)
+    """Exponential weights over users; see :class:`Hedge`."""
+    weighting = Hedge(problem, sharpness, total)
+    return compose(weighting, learning_rate, initialization, rate, target, step=step)
