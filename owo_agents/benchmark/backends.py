@@ -54,7 +54,9 @@ def serial(
         yield cell, attempt(cell, on_round, checkpoints)
 
 
-def process(cells: Sequence[Cell], jobs: int, on_round: OnRound) -> Iterator[tuple[Cell, Outcome]]:
+def process(
+    cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+) -> Iterator[tuple[Cell, Outcome]]:
     """In ``jobs`` worker processes (loky); cells lost with a killed worker are sent again.
 
     Those are sent again one at a time, after the others, so that a cell that kills its worker
@@ -68,10 +70,10 @@ def process(cells: Sequence[Cell], jobs: int, on_round: OnRound) -> Iterator[tup
             alone = not waiting and not running
             while waiting and len(running) < 2 * jobs:  # few, so that few are lost with a worker
                 cell = waiting.popleft()
-                running[_submit(jobs, cell)] = cell
+                running[_submit(jobs, cell, checkpoints)] = cell
             if alone:
                 cell = lost.popleft()
-                running[_submit(jobs, cell)] = cell
+                running[_submit(jobs, cell, checkpoints)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
