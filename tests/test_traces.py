@@ -187,6 +187,25 @@ def test_gymnasium_checks_the_environment():
     check_env(env.unwrapped, skip_render_check=True)
 
 
+def test_every_stream_of_a_batch_replays_the_same():
+    x, y = arrays(rounds=6, samples=2)
+    settings = {"features": x, "targets": y, "model_bounds": (-1, 1), **BOUNDS}
+    single = played(gym.make("AIRAN-FairMTL-v0", scenario="recorded", **settings))
+    batch = played(
+        gym.make_vec(
+            "AIRAN-FairMTL-v0",
+            num_envs=2,
+            scenario="recorded",
+            autoreset_mode="Disabled",
+            **settings,
+        )
+    )
+    for one, many in zip(single, batch, strict=True):
+        for a, b in zip(one[:4], many[:4], strict=True):
+            np.testing.assert_array_equal(a, b[0])
+            np.testing.assert_array_equal(b[0], b[1])
+
+
 def test_play_refuses_more_rounds_than_there_are():
     x, y = arrays()
     env = gym.make("AIRAN-FairMTL-v0", scenario="recorded", features=x, targets=y, **BOUNDS)
@@ -232,6 +251,8 @@ def test_bad_files_are_refused(tmp_path):
     x, y = arrays()
     np.savez(tmp_path / "key.npz", features=x)
     np.savez_compressed(tmp_path / "compressed.npz", features=x, targets=y)
+    np.savez(tmp_path / "settings.npz", features=x, targets=y, settings='{"lmax": 5}')
+    np.savez(tmp_path / "text.npz", features=x, targets=y, settings="l_max=5")
     np.savez(tmp_path / "objects.npz", features=np.array([None]), targets=y)
     (tmp_path / "junk.npz").write_text("junk")
     (tmp_path / "trace.csv").write_text("junk")
@@ -239,6 +260,8 @@ def test_bad_files_are_refused(tmp_path):
         "key.npz": "lacks targets",
         "compressed.npz": "numpy.savez, not numpy.savez_compressed",
         "objects.npz": "Python objects",
+        "settings.npz": "unknown key of the settings .*'lmax': did you mean 'l_max'",
+        "text.npz": "settings are not JSON",
         "junk.npz": "not an .npz file",
         "trace.csv": "must end in .npz or .parquet",
     }.items():

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from owo_env.scenarios.measured import Recording
-from owo_env.scenarios.traces.trace import Arrays
+from owo_env.scenarios.traces.trace import Arrays, parse_settings
 
 LOCAL_HEADER = 30  # bytes before the name in a zip file's member (APPNOTE.TXT 4.3.7)
 
@@ -34,12 +34,13 @@ def read(path: Path) -> Arrays:
         for name in ("features", "targets", "user_class", "settings")
         if name in members
     }
-    try:
-        settings = json.loads(str(arrays["settings"][()])) if "settings" in arrays else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: settings are not JSON ({error})") from error
+    text = str(arrays["settings"][()]) if "settings" in arrays else "{}"
     return Arrays(
-        str(path), arrays["features"], arrays["targets"], arrays.get("user_class"), settings
+        str(path),
+        arrays["features"],
+        arrays["targets"],
+        arrays.get("user_class"),
+        parse_settings(str(path), text),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env.scenarios.measured import Recording
-from owo_env.scenarios.traces.trace import Trace
+from owo_env.scenarios.traces.trace import Trace, parse_settings
 
 METADATA = b"airan-fairmtl"
 INDEX = ("round", "slot", "user", "sample")
@@ -48,7 +48,7 @@ class Table(Trace):
         except arrow.ArrowInvalid as error:
             raise ValueError(f"{path}: is not a Parquet file ({error})") from error
         schema = self._file.schema_arrow
-        self.settings = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
+        self.settings = parse_settings(self.source, (schema.metadata or {}).get(METADATA, b"{}"))
         names = schema.names
         self._index = [name for name in INDEX if name in names]
         pairs = (_columns(names, f"x{j}") for j in range(len(names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env import checks
 from owo_env.scenarios.measured import Recording
 
 Array = NDArray[Any]
 
 SETTINGS = ("l_max", "utility_bounds", "model_bounds", "initial_model", "smoothness")
+
+
+def parse_settings(source: str, text: str | bytes) -> Mapping[str, Any]:
+    """The settings in a file, from their JSON.
+
+    Raises:
+        ValueError: It is not JSON, not a mapping, or has unknown keys.
+    """
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: settings are not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{source}: settings are {settings!r}: must be a mapping")
+    for key in settings:
+        checks.one_of(f"key of the settings in {source}", key, SETTINGS)
+    return settings
 
 
 class Trace(ABC):
@@ -97,7 +116,7 @@ class Arrays(Trace):
     def _read(self, first: int, stop: int) -> Recording:
         about = {}
         if self._user_class is not None:
-            about["user_class"] = np.array(self._user_class[first:stop])
+            about["user_class"] = np.array(self._user_class[first:stop], str)
         return Recording(
             np.array(self._features[first:stop]), np.array(self._targets[first:stop]), about
         )
