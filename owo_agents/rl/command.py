@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def train_rl(
     scenario: Annotated[str, typer.Argument(help="A scenario's name.")] = "csi-prediction",
     algorithm: Annotated[str, typer.Option(help="ppo, sac or td3.")] = "ppo",
-    steps: Annotated[int, typer.Option(help="Slots to train for, over all streams.")] = 300_000,
+    steps: Annotated[int, typer.Option(help="Slots to train for, over all streams.")] = 100_000,
     num_envs: Annotated[int, typer.Option(help="Streams side by side.")] = 64,
     seed: Annotated[int, typer.Option(help="Decides every draw of training.")] = 0,
     set_: Annotated[
@@ -32,7 +32,7 @@ def train_rl(
         list[str] | None,
         typer.Option("--hyper", metavar="KEY=VALUE", help="A hyperparameter of the algorithm."),
     ] = None,
-    eval_every: Annotated[int, typer.Option(help="Slots between evaluations.")] = 50_000,
+    eval_every: Annotated[int, typer.Option(help="Slots between evaluations.")] = 12_500,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run.", show_default="results/rl/SCENARIO-ALGORITHM-SEED"),

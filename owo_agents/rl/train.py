@@ -73,11 +73,11 @@ class Training:
     scenario: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "ppo"
-    steps: int = 300_000
+    steps: int = 100_000
     num_envs: int = 64
     seed: int = 0
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    eval_every: int = 50_000
+    eval_every: int = 12_500
     eval_envs: int = 32
     eval_rounds: int = 16
 
