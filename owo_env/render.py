@@ -172,7 +172,7 @@ class _Picture:
         self.line = axes.plot([], [], color=INK, lw=2)[0]
         self.best = axes.axhline(np.nan, color=BEST, ls="--", lw=1.5)
         self.best_text = axes.text(
-            0.98, 0.06, "fairest model in hindsight", color=BEST, fontsize=9, ha="right",
+            1.0, 1.03, "fairest model in hindsight", color=BEST, fontsize=9, ha="right",
             transform=axes.transAxes,
         )  # fmt: skip
         self.past = _axes(figure, grid[1, 2], "fairness of the rounds played")
