@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -127,7 +127,7 @@ def run(
         store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
         for board in leaderboard.boards(one, store):
             console.print(summary(board))
-    finish(outcome)
+    finish(outcome, one.run_names())
 
 
 @app.command()
@@ -178,7 +178,7 @@ def bench(
     show(found)
     if found:
         announce(publish.publish(*manifest.read(folder), found, store, ("png", "svg")))
-    finish(outcome)
+    finish(outcome, whole.run_names())
 
 
 @app.command()
@@ -328,7 +328,7 @@ def execute(
         checks.whole("--jobs", jobs, low=1)
         run_on = runner.choose(backend, ray_address)
         titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
-        callbacks: list[Callback] = [ProgressBars(console, titles)]
+        callbacks: list[Callback] = [ProgressBars(console, titles, chosen.run_names())]
         if tensorboard is not None:
             from owo_agents.benchmark.tensorboard import TensorBoard
 
@@ -353,7 +353,7 @@ def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str
 
     def run_all(cells: Sequence[Cell]) -> None:
         titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
-        bars = ProgressBars(console, titles)
+        bars = ProgressBars(console, titles, chosen.run_names())
         if runner.run(cells, store, backend=run_on, jobs=jobs, callbacks=[bars]).interrupted:
             raise typer.Exit(130)
 
@@ -412,16 +412,17 @@ def announce(paths: Sequence[Path]) -> None:
         )
 
 
-def finish(outcome: runner.Outcome) -> None:
-    """Report skipped and failed runs, and exit accordingly."""
+def finish(outcome: runner.Outcome, names: Mapping[str, str]) -> None:
+    """Report skipped and failed runs, those with one error together, and exit accordingly."""
     if outcome.skipped:
         console.print(f"{outcome.skipped} runs were there already (--force runs them again)")
+    by_error: dict[str, list[str]] = {}
     for cell, error in outcome.failures:
-        errors.print(
-            f"[red]failed[/red] {escape(cell.agent)} on {escape(cell.scenario)}, "
-            f"seed {cell.seed}: {escape(error)}",
-            highlight=False,
-        )
+        by_error.setdefault(error, []).append(names[cell.key])
+    for error, runs in by_error.items():
+        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+        which = escape("; ".join(runs[:3]))
+        errors.print(f"[red]failed[/red] {which}{more}: {escape(error)}", highlight=False)
     if outcome.interrupted:
         errors.print("interrupted: what is done is kept; the same command goes on from there")
         raise typer.Exit(130)

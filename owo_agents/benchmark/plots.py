@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -74,8 +75,10 @@ def _figure(chart: Chart) -> Figure:
     rows = -(-len(panels) // columns)
     labels = chart.labels
     bars = panels[0].kind == "bars"
-    legend_rows = 0 if bars else -(-len(labels) // 5)
     width = max(6.4, 3.6 * columns)
+    entry = 0.5 + 0.08 * max(len(_short(label)) for label in labels)  # inches in the legend
+    legend_columns = min(5, max(1, int(width / entry)))
+    legend_rows = 0 if bars else -(-len(labels) // legend_columns)
     height = 1.2 + 0.34 * len(labels) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -92,7 +95,7 @@ def _figure(chart: Chart) -> Figure:
             found |= dict(zip(names, handles, strict=True))
         shown = [_short(label) for label in labels if _short(label) in found]
         handles = [found[name] for name in shown]
-        figure.legend(handles, shown, loc="outside lower center", ncols=min(5, len(shown)))
+        figure.legend(handles, shown, loc="outside lower center", ncols=legend_columns)
     return figure
 
 
@@ -140,18 +143,24 @@ def _plain_ticks(axis: Axis, places: Sequence[float] | None = None) -> None:
 
 
 def _note_slopes(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
-    for series in panel.series:
+    """The fitted exponent at the end of each curve, pushed up where it would hide another."""
+    low, high = np.log(axis.get_ylim())
+    line, lowest = 0.055 * (high - low), -np.inf  # the height of a note
+    for series in sorted(panel.series, key=lambda series: series.y[-1]):
         exponent = slope(series)
-        if exponent is not None:
-            axis.annotate(
-                f"{exponent:+.2f}",
-                (series.x[-1], series.y[-1]),
-                xytext=(4, 0),
-                textcoords="offset points",
-                fontsize=7,
-                va="center",
-                color=style[series.label]["color"],
-            )
+        if exponent is None:
+            continue
+        lowest = max(float(np.log(series.y[-1])), lowest + line)
+        axis.annotate(
+            f"{exponent:+.2f}",
+            (series.x[-1], np.exp(lowest)),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+            color=style[series.label]["color"],
+            annotation_clip=False,
+        )
 
 
 def _points(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """Progress bars with the time left: one for each scenario, counted in slots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,10 +26,13 @@ class ProgressBars(Callback):
     Args:
         console: Where.
         titles: Cell key → the name of its bar.
+        names: Cell key → the run's name, for failures.
     """
 
-    def __init__(self, console: Console, titles: dict[str, str]) -> None:
-        self._titles = titles
+    def __init__(
+        self, console: Console, titles: Mapping[str, str], names: Mapping[str, str]
+    ) -> None:
+        self._titles, self._names = titles, names
         self._bars: dict[str, TaskID] = {}
         self._left: dict[str, int] = {}
         self._progress = Progress(
@@ -65,8 +68,8 @@ class ProgressBars(Callback):
     def on_failure(self, cell: Cell, error: str) -> None:
         """Say so, and count the cell as over."""
         self._progress.console.print(
-            f"[red]failed[/red] {escape(cell.agent)} on {escape(cell.scenario)}, "
-            f"seed {cell.seed}: {escape(error)}"
+            f"[red]failed[/red] {escape(self._names.get(cell.key, cell.agent))}: {escape(error)}",
+            highlight=False,
         )
         self._advance(cell, self._left[cell.key])
 

@@ -102,14 +102,14 @@ def _state(suite: Suite, store: Store) -> str:
             "the same command goes on from here.</p>"
         )
     if failed:
+        names = suite.run_names()
         rows = "".join(
-            f"<tr><td>{escape(cell.agent)}</td><td>{escape(cell.scenario)}</td>"
-            f"<td>{cell.seed}</td><td>{escape(error)}</td></tr>"
+            f"<tr><td>{escape(names[cell.key])}</td><td>{escape(error)}</td></tr>"
             for cell, error in failed
         )
         text += (
             "<details open><summary>Failed runs</summary><div class='scroll'><table class='text'>"
-            "<thead><tr><th>agent</th><th>scenario</th><th>seed</th><th>error</th></tr></thead>"
+            "<thead><tr><th>run</th><th>error</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div></details>"
         )
     return text

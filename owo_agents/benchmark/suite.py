@@ -155,6 +155,17 @@ class Suite:
         cells = itertools.chain.from_iterable(e.cells() for e in self.experiments)
         return list({cell.key: cell for cell in cells}.values())
 
+    def run_names(self) -> dict[str, str]:
+        """Cell key → how people know the run: agent, experiment, point and seed."""
+        names: dict[str, str] = {}
+        for experiment in self.experiments:
+            runs = itertools.product(experiment.variants, experiment.agents, experiment.seeds)
+            for variant, label, seed in runs:
+                where = ", ".join(filter(None, [experiment.title, variant.label]))
+                key = experiment.cell(variant, label, seed).key
+                names.setdefault(key, f"{label} on {where}, seed {seed}")
+        return names
+
     def narrowed(self, keep: Callable[[Experiment, str], bool]) -> Suite:
         """The suite with the agents that ``keep(experiment, label)`` alone.
 
