@@ -123,14 +123,15 @@ def _running_mean(values: Floats) -> Floats:
 
 
 def _moving_mean(values: Floats) -> Floats:
-    """Mean of the last ⌈T/16⌉ rounds, or of those there are; rounds without a figure count not."""
+    """Mean of the last ⌈T/16⌉ rounds, or of those there are; NaN where none has a figure."""
     window = max(1, -(-len(values) // 16))
     known = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])
     start = np.maximum(np.arange(1, len(values) + 1) - window, 0)
     stop = np.arange(1, len(values) + 1)
-    return np.asarray((sums[stop] - sums[start]) / np.maximum(counts[stop] - counts[start], 1))
+    among = counts[stop] - counts[start]
+    return np.where(among > 0, (sums[stop] - sums[start]) / np.maximum(among, 1), np.nan)
 
 
 def _curve(
@@ -138,7 +139,8 @@ def _curve(
 ) -> Series:
     """The interquartile mean over seeds of a curve, with its bootstrap band."""
     every = np.array([of(run) for run in runs])
-    index = _thin(every.shape[1], log)
+    known = np.flatnonzero(np.isfinite(every).all(axis=0))  # a class may be absent for a while
+    index = known[_thin(len(known), log)] if len(known) else known
     values = every[:, index]
     ends = statistics.interval([values])
     low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())

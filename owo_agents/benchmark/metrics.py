@@ -148,10 +148,15 @@ SPEED = Metric(
 )
 
 
+def _known_mean(series: Floats | None, last: int = 0) -> float | None:
+    """The mean of the last rounds (0: of all) in which the class was there; None without any."""
+    known = np.array([]) if series is None else series[-last:][np.isfinite(series[-last:])]
+    return float(known.mean()) if len(known) else None
+
+
 def _user_metric(name: str) -> Metric:
     def of(result: Result) -> float | None:
-        series = by_class(result, result.utilities).get(name)
-        return None if series is None else float(np.nanmean(series))
+        return _known_mean(by_class(result, result.utilities).get(name))
 
     return Metric(f"utility {name}", name, f"mean utility of {name}", of, +1)
 
@@ -175,7 +180,7 @@ def _last_metric(key: str, name: str, better: int) -> Metric:
         values = result.extras.get(key)
         if values is None or values.ndim != 2:
             return None
-        return float(np.nanmean(by_class(result, values)[name][-LAST:]))
+        return _known_mean(by_class(result, values).get(name), LAST)
 
     meaning = f"{title} of {name}, mean of the last {LAST} rounds"
     return Metric(f"{key} {name}", f"{title} {name}", meaning, of, better)
