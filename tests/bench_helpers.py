@@ -16,6 +16,7 @@ SMALL: dict[str, Any] = {
     "summary": "two agents, two seeds",
     "rounds": 3,
     "seeds": 2,
+    "charts": ["progress", "trade-off"],  # drawing takes longer than playing
     "agents": {"owo-fmtl": None, "equal": {"agent": "cws", "weights": [0.5, 0.5]}},
     "experiments": {"short": {"scenario": "sinusoid", "settings": {"num_slots": 4}}},
 }

@@ -1,6 +1,8 @@
 """The command ``owo``: what it does, and what it refuses in one line with exit code 2."""
 
 import json
+import shutil
+import sys
 
 import pytest
 import yaml
@@ -26,6 +28,16 @@ def file(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a suite that was run; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    done = owo("bench", folder / "small.yaml", "--backend", "serial", "--out", folder / "out")
+    assert done.exit_code == 0, done.output
+    return folder / "out"
+
+
 def test_list_names_everything():
     text = owo("list").output
     for name in [*owo_env.scenario_names(), *owo_agents.names(), *suite.names()]:
@@ -44,20 +56,19 @@ def test_run_takes_a_class_of_ones_own():
     assert done.exit_code == 0
 
 
-def test_bench_writes_all_that_it_says(tmp_path, file):
-    out = tmp_path / "out"
-    done = owo("bench", file, "--backend", "serial", "--out", out)
-    assert done.exit_code == 0, done.output
-    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+def test_bench_writes_all_that_it_says(finished):
+    lines = [json.loads(line) for line in (finished / "results.jsonl").read_text().splitlines()]
     assert {(line["label"], line["seed"]) for line in lines} == {
         (label, seed) for label in ("owo-fmtl", "equal") for seed in (0, 1)
     }
     assert all({"fairness", "regret", "worst_user", "versions"} <= set(line) for line in lines)
-    figures = {path.name for path in (out / "figures").iterdir()}
-    assert {"short-progress.png", "short-progress.svg", "short-trade-off.png"} <= figures
-    assert (out / "report.html").exists()
-    again = owo("bench", file, "--backend", "serial", "--out", out)
-    assert "4 runs were there already" in again.output
+    figures = {path.name for path in (finished / "figures").iterdir()}
+    assert figures == {
+        f"short-{chart}.{suffix}"
+        for chart in ("progress", "trade-off")
+        for suffix in ("png", "svg")
+    }
+    assert (finished / "report.html").exists()
 
 
 def test_only_runs_a_part_and_the_report_says_so(tmp_path, file):
@@ -88,33 +99,33 @@ def test_failed_runs_are_reported_at_the_end_with_code_1(tmp_path):
     assert "agent BlowsUp: round 2, slot 2" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_truncated_result_is_named_and_run_again(tmp_path, file):
-    out = tmp_path / "out"
-    owo("bench", file, "--backend", "serial", "--out", out)
+def test_a_truncated_result_is_named_and_run_again_and_the_rest_is_skipped(
+    finished, tmp_path, file
+):
+    out = shutil.copytree(finished, tmp_path / "out")
     victim = sorted((out / "cells").iterdir())[0]
     whole = victim.read_text()
     victim.write_text(whole[:100])
     done = owo("bench", file, "--backend", "serial", "--out", out)
     assert done.exit_code == 0
     assert victim.name in done.stderr
+    assert "3 runs were there already" in done.output
     assert json.loads(victim.read_text())["fairness"] == json.loads(whole)["fairness"]
 
 
 @pytest.mark.parametrize("format_", ["md", "csv", "latex", "parquet"])
-def test_report_in_other_formats(tmp_path, file, format_):
+def test_report_in_other_formats(finished, tmp_path, format_):
     if format_ == "parquet":
         pytest.importorskip("pyarrow")
-    out = tmp_path / "out"
-    owo("bench", file, "--backend", "serial", "--out", out)
+    out = shutil.copytree(finished, tmp_path / "out")
     done = owo("report", out, "--format", format_)
     assert done.exit_code == 0, done.output
     suffix = {"latex": "tex"}.get(format_, format_)
     assert (out / f"leaderboard.{suffix}").stat().st_size > 100
 
 
-def test_figures_for_a_paper(tmp_path, file):
-    out = tmp_path / "out"
-    owo("bench", file, "--backend", "serial", "--out", out)
+def test_figures_for_a_paper(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "out")
     assert owo("report", out, "--figures", "pdf").exit_code == 0
     assert (out / "figures" / "short-progress.pdf").read_bytes().startswith(b"%PDF")
 
@@ -165,8 +176,6 @@ def test_refusals_take_one_line_and_code_2(words, message):
     ],
 )
 def test_a_missing_extra_names_the_pip_line(monkeypatch, module, words, line):
-    import sys
-
     monkeypatch.setitem(sys.modules, module, None)
     done = owo(*words)
     assert done.exit_code == 2

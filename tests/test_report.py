@@ -195,7 +195,7 @@ document.title = JSON.stringify({
 
 @pytest.mark.slow
 def test_the_page_lives_in_a_browser(browser, tmp_path):
-    chosen = small(seeds=3, agents={**SMALL["agents"], "srl": None})
+    chosen = small(seeds=3, agents={**SMALL["agents"], "srl": None}, charts=None)
     store, boards = done(chosen, tmp_path / "results")
     publish.publish(chosen, Origin("owo", "now"), boards, store, ["png"])
     found = browser(store.folder / "report.html", SORT)
