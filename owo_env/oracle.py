@@ -21,7 +21,7 @@ from owo_env.fairness import extended_change, fairness, fairness_gradient
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
-MAX_ITERATIONS = 200
+MAX_ITERATIONS = 500  # of 4096 rounds with m = 2 the slowest takes 150
 SHORTER = [0.5 ** np.arange(i, i + 8) for i in range(1, 41, 8)]  # step lengths, tried 8 by 8
 TOLERANCE = 1e-11  # of the KKT residual, in units of the round's largest coefficient
 UNSOLVED = 1e-8  # a residual above this is an error, in the same units
