@@ -161,6 +161,11 @@ def test_what_does_not_matter_does_not_change_a_cell():
     assert first < keys(small(agents={**SMALL["agents"], "srl": None}))
 
 
+def test_the_order_of_settings_does_not_matter():
+    one, other = ({"alpha": 1.0, "num_slots": 4}, {"num_slots": 4, "alpha": 1.0})
+    assert keys(small(settings=one)) == keys(small(settings=other))
+
+
 @pytest.mark.parametrize(
     "change",
     [
