@@ -49,10 +49,8 @@ def agents(policies):
     named = {
         "`owo-fmtl`": partial(owo_agents.make, "owo-fmtl"),
         "`cws` (equal weights)": partial(owo_agents.make, "cws"),
-        **{
-            f"constant policy, action {a:g}": partial(constant, action=a)
-            for a in (-1, -0.5, 0.5, 1)
-        },
+        "`cws-tuned` (a constant a user)": partial(owo_agents.make, "cws-tuned"),
+        **{f"constant policy, action {a:g}": partial(constant, action=a) for a in (-1, 1)},
         "random policy, each slot anew": partial(random_weights, correlated=False),
         "random policy, each round anew": partial(random_weights, correlated=True),
     }
@@ -86,7 +84,7 @@ def main():
     parser.add_argument("--scenario", default="csi-prediction")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE")
     parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=32)
     given = parser.parse_args()
     settings = pairs("--set", given.set)
     results = {

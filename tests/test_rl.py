@@ -282,7 +282,7 @@ def test_training_keeps_and_resumes(tmp_path, algorithm):
     lines = evaluations(tmp_path)
     assert [line["steps"] for line in lines] == [0, 64, 128]
     assert [said for said in heard if said[1] is not None] == [tuple(x.values()) for x in lines]
-    best = max(line["fairness"] for line in lines)
+    best = max(line["fairness"] for line in lines[1:])  # of what was trained at all
     assert evaluate(training, lambda p: owo_agents.make(f"rl:{tmp_path}", p)).mean() == best
     with pytest.raises(ValueError, match="--resume goes on with it"):
         train(training, tmp_path)

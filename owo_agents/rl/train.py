@@ -286,7 +286,7 @@ class _Keeper(BaseCallback):
             lines.write(json.dumps({"steps": steps, "fairness": mean}) + "\n")
         self.model.logger.record("eval/fairness", mean)
         if mean > self.best:
-            self.best = mean
+            self.best = mean if steps else -np.inf  # an untrained one makes way for any other
             policy.save(self.folder / f"best{SUFFIX}")
         policy.save(self.folder / f"last{SUFFIX}")
         state = {"parameters": self.model.get_parameters(), "steps": steps, "best": self.best}
