@@ -18,7 +18,7 @@ from owo_env.scenarios.heads import ModuleHeads
 from owo_env.scenarios.rainbow_mnist import RainbowMnist
 
 pytestmark = pytest.mark.benchmark
-BLOCKS, SLOTS = 120, 5
+BLOCKS, SLOTS = 120, 2
 LONG = 2 * BLOCKS * SLOTS  # one long round, so that no block holds a round's end
 
 

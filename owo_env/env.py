@@ -107,6 +107,9 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.action_space = action_space(self.problem)
         self.observation_space = observation_space(self.problem, gradients)
         self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
+        self._per_user = gradients == "per_user"
+        self._dtype = self.problem.initial_model.dtype
+        self._shapes = (self.problem.dim,), (self.problem.num_users,)
         self._stream: Stream | None = None
         self._playing = False
         self._round = 0
@@ -152,14 +155,14 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if stream is None or not self._playing:
             raise gym.error.ResetNeeded("no round is open: call reset() before step()")
         model, weights = self._checked(action)
-        utilities, gradient = stream.play(
-            self._slot, model, weights, self._gradient_key == "gradients"
-        )
+        utilities, gradient = stream.play(self._slot, model, weights, self._per_user)
         before = self._fairness
         self._tally(utilities)
         slot = self._slot
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
-        info = {"round": self._round, "slot": slot, **stream.slot_info()}
+        info = {"round": self._round, "slot": slot}
+        if more := stream.slot_info():
+            info |= more
         done = slot == self.problem.num_slots
         if done:
             self._playing = False
@@ -227,13 +230,13 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """The action's arrays."""
         problem = self.problem
         try:
-            model = np.asarray(action["model"], problem.initial_model.dtype)
+            model = np.asarray(action["model"], self._dtype)
             weights = np.asarray(action["weights"], np.float64)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(
                 f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
             ) from error
-        if model.shape != (problem.dim,) or weights.shape != (problem.num_users,):
+        if (model.shape, weights.shape) != self._shapes:
             check_shapes(model, weights, problem, ())
         if problem.model_bounds is None:
             good = bool(np.isfinite(model).all())
@@ -246,19 +249,19 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def _tally(self, utilities: Sequence[float]) -> None:
         """Add a slot's utilities to the round's; F_α of the new means."""
         u_min, u_max = self.problem.utility_bounds
-        if not within(utilities, u_min, u_max):
-            self._count_violations(utilities)
-        self._slot = slot = self._slot + 1
-        self._sums = sums = [sum_k + u_k for sum_k, u_k in zip(self._sums, utilities)]
-        means = [sum_k / slot for sum_k in sums]
+        slot, sums, means = self._slot + 1, self._sums, []
+        for k, u_k in enumerate(utilities):
+            if not u_min <= u_k <= u_max:
+                self._violation(k, u_k)
+            sums[k] = sum_k = sums[k] + u_k
+            means.append(sum_k / slot)
+        self._slot = slot
         self._fairness = fairness.total(means, self.problem.alpha, u_min)
 
-    def _count_violations(self, utilities: Sequence[float]) -> None:
-        u_min, u_max = self.problem.utility_bounds
-        for k, u_k in enumerate(utilities):
-            if not np.isfinite(u_k):
-                raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
-            self._violations += not u_min <= u_k <= u_max
+    def _violation(self, k: int, u_k: float) -> None:
+        if not np.isfinite(u_k):
+            raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
+        self._violations += 1
 
     def _located(self, error: Exception) -> Exception:
         return type(error)(f"round {self._round}, slot {self._slot + 1}: {error}")

@@ -77,13 +77,13 @@ def fairness(u: ArrayLike, alpha: float, u_min: float | None = None) -> Floats:
 
 def total(means: Sequence[float], alpha: float, u_min: float) -> float:
     """F_α of one vector of mean utilities, extended below ``u_min``: the bits of a batch's."""
-    if alpha == 1 and min(means) >= u_min:  # numpy's logarithm: number by number it is faster
-        terms = [float(np.log(u_k)) for u_k in means]
+    value = 0.0
+    if alpha == 1 and min(means) >= u_min:
+        for u_k in means:  # numpy's logarithm: number by number it is faster
+            value += float(np.log(u_k))
     else:
-        terms = extended_terms(np.array(means), alpha, u_min).tolist()
-    value = terms[0]
-    for term in terms[1:]:
-        value += term
+        for term in extended_terms(np.array(means), alpha, u_min).tolist():
+            value += term
     return value
 
 

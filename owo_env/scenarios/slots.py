@@ -49,7 +49,10 @@ def quadratic_error(theta: Numbers, H: Any, b: Numbers, s: Number) -> Loss:
 def play_users(
     error: Error, users: Sequence[UserSlot], theta: list[float], p: list[float] | None, l_max: float
 ) -> tuple[list[float], list]:
-    """Utilities l_max − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k, in floats."""
+    """Utilities l_max − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k, in floats.
+
+    Plain loops: they cost the least.
+    """
     utilities = []
     gradients: list = []
     for k, user in enumerate(users):
@@ -60,9 +63,11 @@ def play_users(
             continue
         slope = p[k] * slope
         if k == 0:
-            gradients = [slope * x_j for x_j in descent]
+            for x_j in descent:
+                gradients.append(slope * x_j)
         else:
-            gradients = [g_j + slope * x_j for g_j, x_j in zip(gradients, descent)]
+            for j, x_j in enumerate(descent):
+                gradients[j] += slope * x_j
     return utilities, gradients
 
 
