@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,20 +15,9 @@ from owo_env.scenarios.tasks import Task
 
 Tensor = torch.Tensor
 
-# Red, orange, yellow, green, blue, indigo, violet as RGB within [0, 1]: the web colours of these
-# names, green at full strength. The paper names no values, and they matter: see docs/deep.md.
-COLOURS = torch.tensor(
-    [
-        [255, 0, 0],
-        [255, 165, 0],
-        [255, 255, 0],
-        [0, 255, 0],
-        [0, 0, 255],
-        [75, 0, 130],
-        [238, 130, 238],
-    ],
-    dtype=torch.float32,
-).div(255)
+# Seven hues at equal distances and full saturation, RGB within [0, 1]. The paper names no values,
+# and they matter: see docs/deep.md.
+COLOURS = torch.tensor([colorsys.hsv_to_rgb(i / 7, 1.0, 1.0) for i in range(7)])
 NUM_TASKS = 56
 TASK_SIZE, TRAIN_SIZE, VALIDATION_SIZE = 1225, 784, 196
 
