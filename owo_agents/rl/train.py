@@ -29,7 +29,7 @@ from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
 from owo_env import checks
 from owo_env.problem import Problem
-from owo_env.scenarios import make_scenario
+from owo_env.scenarios import scenario_class
 from owo_env.scenarios.least_squares import LeastSquares
 
 try:
@@ -121,7 +121,7 @@ def defaults(algorithm: str, problem: Problem) -> dict[str, Any]:
 def make_vector(training: Training, num_envs: int, env_id: str, mode: str) -> VectorEnv:
     """N streams: native for a least-squares scenario, else one environment each."""
     settings = {"hindsight": False, **training.settings, "scenario": training.scenario}
-    if isinstance(make_scenario(training.scenario), LeastSquares):
+    if issubclass(scenario_class(training.scenario), LeastSquares):
         return gym.make_vec(env_id, num_envs, **settings, autoreset_mode=mode)
     return gym.make_vec(
         env_id,
