@@ -35,7 +35,10 @@ def utility_terms(u: Floats, alpha: float) -> Floats:
 def extended_terms(u: Floats, alpha: float, u_min: ArrayLike) -> Floats:
     """f_α, continued below ``u_min`` along its tangent: finite and concave everywhere."""
     inside = np.maximum(u, u_min)
-    return utility_terms(inside, alpha) + (u - inside) * np.asarray(u_min, float) ** -alpha
+    terms = utility_terms(inside, alpha)
+    if (inside == u).all():
+        return terms
+    return terms + (u - inside) * np.asarray(u_min, float) ** -alpha
 
 
 def extended_change(u: Floats, change: Floats, alpha: float, u_min: float) -> Floats:

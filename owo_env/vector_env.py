@@ -84,7 +84,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._everyone = np.arange(self.num_envs)
         self._buffer: RoundBuffer | None = None
         self._slot = np.zeros(self.num_envs, int)
-        self._over = np.zeros(self.num_envs, bool)
+        self._over, self._some_over = np.zeros(self.num_envs, bool), False
+        self._in_step = True
         self._sums = np.zeros((self.problem.num_users, self.num_envs))
         self._fairness: Floats = np.zeros(self.num_envs)
         self._violations = np.zeros(self.num_envs, int)
@@ -145,23 +146,22 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         """
         if self._buffer is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before step()")
-        over = self._over
-        some_over = bool(over.any())
-        if some_over and self.autoreset_mode is AutoresetMode.DISABLED:
+        over = self._over if self._some_over else None
+        if over is not None and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
                 f"the round of streams {np.flatnonzero(over)[:8].tolist()} is over: reset them"
             )
         model, weights = self._checked(actions)
         before = self._fairness
-        obs = self._play(model, weights, ~over if some_over else None)
+        obs = self._play(model, weights, None if over is None else ~over)
         rewards = self._fairness - before
         done = self._slot == self.problem.num_slots
-        if some_over:  # NEXT_STEP: streams whose round was over open the next one instead
+        if over is not None:  # NEXT_STEP: streams whose round was over open the next one instead
             obs = self._open_rounds(over, obs)
             done &= ~over
-        self._over = done.copy()
-        info = self._info(np.ones(self.num_envs, bool), done)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
+        self._over, self._some_over = done.copy(), bool(done.any())
+        info = self._info(np.ones(self.num_envs, bool), done if self._some_over else None)
+        if self._some_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
             obs, info = self._reset_same_step(obs, info, done)
         self._obs = obs
         return dict(self._obs), rewards, done, np.zeros(self.num_envs, bool), info
@@ -203,20 +203,20 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         assert self._buffer is not None and self._buffer.data is not None
         return self._buffer.data
 
-    def _slot_data(self, slot: Any) -> list[Floats]:
+    def _slot_data(self, slot: int | NDArray[np.integer]) -> list[Floats]:
         """Slot ``slot`` (one for all, or one each) of each stream's own round."""
         assert self._buffer is not None
         row = self._buffer.row
-        if np.ndim(slot) == 0 and (row == row[0]).all():
+        if self._in_step and isinstance(slot, int):
             return slot_of(self._data, int(row[0]), slot)
         return slot_of(self._data, row, np.broadcast_to(slot, row.shape), self._everyone)
 
     def _play(self, model: Floats, weights: Floats, live: Mask | None) -> dict[str, Any]:
         """One slot's physics; with a mask ``live`` the other streams keep their tallies."""
-        slot: Any = np.minimum(self._slot, self.problem.num_slots - 1)
+        each = np.minimum(self._slot, self.problem.num_slots - 1)
         utilities, gradient = play_batch(
             self._data.error,
-            self._slot_data(int(slot[0]) if (slot == slot[0]).all() else slot),
+            self._slot_data(int(each[0]) if self._in_step else each),
             np.ascontiguousarray(model.T),
             None if self.gradients == "per_user" else np.ascontiguousarray(weights.T),
             self.scenario.l_max,
@@ -254,6 +254,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         keep = ~mask
         self._slot = self._slot * keep
         self._over = self._over & keep
+        self._some_over = bool(self._over.any())
+        row, slot = self._buffer.row, self._slot
+        self._in_step = bool((row == row[0]).all() and (slot == slot[0]).all())
         self._sums = self._sums * keep
         self._fairness = self._fairness * keep
         self._violations = self._violations * keep
@@ -298,7 +301,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             "slot": self._slot * mask,
             "_slot": mask.copy(),
         }
-        if done is None or not done.any():
+        if done is None:
             return info
         ended: dict[str, Any] = {"violations": self._violations * done}
         buffer = self._buffer

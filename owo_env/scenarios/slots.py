@@ -89,7 +89,7 @@ def play_batch(
     loss, slope, descent = error(theta, *slot)
     gradients = (slope if p is None else p * slope) * np.asarray(descent)
     if p is not None:
-        gradients = sum_users(np.moveaxis(gradients, 1, -1))
+        gradients = sum_users(gradients.swapaxes(1, 2))
     return l_max - loss, gradients
 
 
