@@ -161,11 +161,12 @@ def _progress(board: Board) -> Chart | None:
     series = _by_agent(board, lambda r: _running_mean(r.fairness))
     limits = _focus(series)
     panels.append(Panel("Fairness", "round t", "mean of rounds 1 … t", series, y_limits=limits))
-    caption = (
-        "Running means over rounds; regret is measured against the fairest model in hindsight. "
-        "Bands are 95% bootstrap intervals over seeds."
-    )
-    return Chart("progress", "Fairness and regret", caption, panels, list(board.runs))
+    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
+    title = "Fairness"
+    if len(panels) > 1:
+        title = "Regret and fairness"
+        caption += " Regret is measured against the fairest model in hindsight."
+    return Chart("progress", title, caption, panels, list(board.runs))
 
 
 def _accumulated(board: Board) -> Chart | None:

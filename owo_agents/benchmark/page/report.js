@@ -219,7 +219,8 @@
         });
       }
     }
-    let last = 0;
+    let last = panels.clientWidth; // 0 within closed <details>: drawn when they open
+    if (last) redraw();
     new ResizeObserver(() => {
       if (panels.clientWidth && panels.clientWidth !== last) {
         last = panels.clientWidth;
