@@ -86,6 +86,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._slot = np.zeros(self.num_envs, int)
         self._over, self._some_over = np.zeros(self.num_envs, bool), False
         self._in_step = True
+        self._inside = True  # no utility of the present rounds came near u_min
         self._sums = np.zeros((self.problem.num_users, self.num_envs))
         self._fairness: Floats = np.zeros(self.num_envs)
         self._violations = np.zeros(self.num_envs, int)
@@ -237,7 +238,11 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         outside = ((u < u_min) | (u > u_max)).sum(axis=0) if low < u_min or high > u_max else 0
         slot = self._slot + 1
         sums = self._sums + u
-        terms = fairness.extended_terms(sums / slot, self.problem.alpha, u_min)
+        self._inside = self._inside and low > u_min * (1 + 1e-9)  # then so are all means
+        if self._inside:
+            terms = fairness.utility_terms(sums / slot, self.problem.alpha)
+        else:
+            terms = fairness.extended_terms(sums / slot, self.problem.alpha, u_min)
         value = fairness.sum_users(terms.T)
         if live is not None:
             outside = outside * live
@@ -261,6 +266,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._fairness = self._fairness * keep
         self._violations = self._violations * keep
         if mask.all():
+            self._inside = True
             users, dim, n = self.problem.num_users, self.problem.dim, self.num_envs
             shape = (users, dim, n) if self.gradients == "per_user" else (dim, n)
             return {
