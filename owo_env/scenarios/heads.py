@@ -76,6 +76,7 @@ class LinearHeads(Heads):
     def __init__(self, heads: Sequence[nn.Linear], device: torch.device) -> None:
         self.weight = torch.stack([head.weight.detach() for head in heads]).to(device)
         self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
+        self._minus_one = self.bias.new_full((), -1.0)
 
     @staticmethod
     def fits(heads: Sequence[nn.Module], losses: Sequence[Loss]) -> bool:
@@ -110,12 +111,14 @@ class LinearHeads(Heads):
         chosen = torch.stack(list(labels))[..., None]
         losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
         slope = log_p.exp_()
-        slope.scatter_add_(2, chosen, slope.new_full((), -1.0).expand_as(chosen))
+        slope.scatter_add_(2, chosen, self._minus_one.expand_as(chosen))
         slope.div_(features.shape[1])
-        upward = slope @ weight
-        step = slope * slope.new_tensor(rates)[:, None, None]
-        weight.baddbmm_(step.mT, features, alpha=-1)
-        bias.sub_(step.sum(1))
+        upward = torch.bmm(slope, weight)
+        rate = rates[0]
+        if any(other != rate for other in rates):
+            slope, rate = slope * slope.new_tensor(rates)[:, None, None], 1.0
+        weight.baddbmm_(slope.mT, features, alpha=-rate)
+        bias.sub_(slope.sum(1), alpha=rate)
         return losses, upward
 
     @torch.no_grad()

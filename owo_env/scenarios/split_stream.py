@@ -67,10 +67,10 @@ class SplitStream(Stream):
         self, slot: int, model: Floats, weights: Floats, per_user: bool
     ) -> tuple[Sequence[float], Floats]:
         self.server.load(model)
-        self._bytes = {name: np.zeros(self.problem.num_users, int) for name in _TRAFFIC}
-        p = torch.from_numpy(weights).to(self.server.theta)
-        scale = weights if self.scenario.weights_scale_heads else np.ones(len(weights))
-        rates = (self.scenario.head_learning_rate * scale).tolist()
+        self._bytes = [[0] * self.problem.num_users for _ in _TRAFFIC]
+        p = torch.from_numpy(weights.astype(model.dtype)).to(self.scenario.device)
+        rate = self.scenario.head_learning_rate
+        rates = [rate * p_k if self.scenario.weights_scale_heads else rate for p_k in weights]
         judged = self._heldout(slot) if self.scenario.feedback == "heldout" else None
         if per_user:
             losses, gradient = self._teach_each(slot, rates)
@@ -101,7 +101,7 @@ class SplitStream(Stream):
         ``bytes_down`` and ``bytes_up`` are split learning's own traffic; ``bytes_inputs`` the raw
         inputs that went up beside it, where users have no front layers of their own.
         """
-        return {name: count.copy() for name, count in self._bytes.items()}
+        return {name: np.array(count) for name, count in zip(_TRAFFIC, self._bytes)}
 
     def round_info(self) -> dict[str, Any]:
         """Loss and accuracy (K,) on validation data with true labels, where tasks have them.
@@ -232,11 +232,19 @@ class SplitStream(Stream):
         loss, accuracy = totals / size
         return loss, accuracy
 
-    def _count(self, members: slice, **traffic: Tensor | None) -> None:
-        for name, tensor in traffic.items():
-            if tensor is not None:
-                share = tensor.nbytes // len(self.users[members])
-                self._bytes[f"bytes_{name}"][members] += share
+    def _count(
+        self,
+        members: slice,
+        up: Tensor | None = None,
+        down: Tensor | None = None,
+        inputs: Tensor | None = None,
+    ) -> None:
+        share = members.stop - members.start
+        for count, sent in zip(self._bytes, (up, down, inputs)):
+            if sent is not None:
+                bytes_ = sent.numel() * sent.element_size() // share
+                for k in _numbers(members):
+                    count[k] += bytes_
 
 
 def _generator(*key: int) -> np.random.Generator:
