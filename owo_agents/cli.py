@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -211,6 +212,7 @@ def report(
 def main() -> None:
     """The console script: like ``python -m``, it finds modules in the present folder."""
     sys.path.insert(0, os.getcwd())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
     app()
 
 

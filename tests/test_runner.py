@@ -101,8 +101,8 @@ def _bench(folder, *options):
 
 
 KILL = """\
-summary: cells of a third of a second
-rounds: 200
+summary: cells of two thirds of a second
+rounds: 400
 seeds: 6
 agents: {owo-fmtl: {target: last}, equal: {agent: cws, target: last}}
 experiments: {it: {scenario: sinusoid, settings: {num_slots: 16}}}
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     cells = tmp_path / "results" / "cells"
     process = _bench(tmp_path, "--jobs", "2")
     _wait_for(lambda: cells.exists() and len(list(cells.glob("*.json"))) >= 2, process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(timeout=300) == 130
     assert len(contents(Store(tmp_path / "results"))) >= 2
     assert (tmp_path / "results" / "report.html").exists()
