@@ -20,7 +20,7 @@ from owo_agents.benchmark.execution import execute
 ID = "AIRAN-FairMTL-v0"
 SETTINGS = {
     "rainbow-mnist": {"num_slots": 3},
-    "sinusoid": {"num_slots": 256},  # two rounds a block: five rounds cross blocks
+    "sinusoid": {"num_slots": 170, "adversary": "blocks"},  # three rounds are drawn at a time
     "csi-prediction": {"num_slots": 3},
 }
 AGENTS = ("owo-fmtl", "srl", "cws")
@@ -107,7 +107,7 @@ def test_another_configuration_is_refused(saved):
     with pytest.raises(ValueError, match="another configuration: seed is 3 there and 4 here"):
         checkpoint.load(saved, config("sinusoid", "cws", seed=4), *fresh("sinusoid", "cws"))
     other = config("sinusoid", "cws") | {"settings": {"num_slots": 8}}
-    with pytest.raises(ValueError, match=r"settings\.num_slots is 256 there and 8 here"):
+    with pytest.raises(ValueError, match=r"settings\.num_slots is 170 there and 8 here"):
         checkpoint.load(saved, other, *fresh("sinusoid", "cws"))
 
 
