@@ -158,23 +158,20 @@ class ModuleHeads(Heads):
         rates: Sequence[float],
     ) -> tuple[Tensor, Tensor]:
         members = range(len(self.heads))[users]
-        losses, upward = [], torch.empty_like(features)
-        for j, (k, rate) in enumerate(zip(members, rates, strict=True)):
-            received = features[j].detach().requires_grad_()
-            loss = self.losses[k](self.heads[k](received), labels[j])
-            pull, *gradients = torch.autograd.grad(
-                loss, [received, *self.parameters[k]], allow_unused=True
-            )
-            losses.append(loss.detach())
-            upward[j] = 0.0 if pull is None else pull
-            self._step(k, gradients, rate)
-        return torch.stack(losses), upward
-
-    @torch.no_grad()
-    def _step(self, k: int, gradients: Sequence[Tensor | None], rate: float) -> None:
-        for parameter, gradient in zip(self.parameters[k], gradients, strict=True):
-            if gradient is not None:
-                parameter.sub_(gradient, alpha=rate)
+        received = [f.requires_grad_() for f in features.detach().unbind()]
+        losses = [self.losses[k](self.heads[k](f), y) for k, f, y in zip(members, received, labels)]
+        own = [p for k in members for p in self.parameters[k]]
+        # One call for all: no loss depends on another user's head or features.
+        gradients = torch.autograd.grad(losses, [*received, *own], allow_unused=True)
+        upward = [
+            torch.zeros_like(f) if pull is None else pull for f, pull in zip(received, gradients)
+        ]
+        own_rates = [rate for k, rate in zip(members, rates) for _ in self.parameters[k]]
+        with torch.no_grad():
+            for parameter, gradient, rate in zip(own, gradients[len(received) :], own_rates):
+                if gradient is not None:
+                    parameter.sub_(gradient, alpha=rate)
+        return torch.stack(losses).detach(), torch.stack(upward)
 
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
