@@ -57,7 +57,8 @@ class ModelStep(ABC):
 
     def update(self, model: Floats, gradient: Floats) -> Floats:
         """The next slot's model, shape (..., d), in the dtype of the problem."""
-        moved = model + self.rate(model, gradient) * gradient
+        moved = self.rate(model, gradient) * gradient
+        moved += model
         return self.problem.project(moved.astype(model.dtype, copy=False))
 
     def end_round(self, target: Floats) -> None:

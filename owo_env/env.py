@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -239,7 +240,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if (model.shape, weights.shape) != self._shapes:
             check_shapes(model, weights, problem, ())
         if problem.model_bounds is None:
-            good = bool(np.isfinite(model).all())
+            # One pass without a temporary; only where the square overflows is the model looked at.
+            good = math.isfinite(np.dot(model, model)) or bool(np.isfinite(model).all())
         else:
             good = within(model.tolist(), *problem.model_bounds)
         if not good or not within(weights.tolist(), 0.0, sys.float_info.max):

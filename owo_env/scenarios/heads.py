@@ -76,7 +76,7 @@ class LinearHeads(Heads):
     def __init__(self, heads: Sequence[nn.Linear], device: torch.device) -> None:
         self.weight = torch.stack([head.weight.detach() for head in heads]).to(device)
         self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
-        self._minus_one = self.bias.new_full((), -1.0)
+        self._windows: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
     @staticmethod
     def fits(heads: Sequence[nn.Module], losses: Sequence[Loss]) -> bool:
@@ -90,7 +90,6 @@ class LinearHeads(Heads):
         shapes = {head.weight.shape for head in heads} if plain else set()
         return len(shapes) == 1 and all(loss is F.cross_entropy for loss in losses)
 
-    @torch.no_grad()
     def answer(
         self,
         users: slice,
@@ -103,23 +102,26 @@ class LinearHeads(Heads):
                 f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 "
                 "classes; for other targets give the loss as a function of your own"
             )
-        weight, bias = (
-            self.weight[users],
-            self.bias[users],
-        )  # views: the steps below write to them
-        log_p = torch.baddbmm(bias[:, None], features, weight.mT).log_softmax(2)
-        chosen = torch.stack(list(labels))[..., None]
+        weight, across, bias = self._window(users)
+        log_p = torch.baddbmm(bias, features, across).log_softmax(2)
+        chosen = torch.stack(list(labels)).unsqueeze(2)
         losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
-        slope = log_p.exp_()
-        slope.scatter_add_(2, chosen, self._minus_one.expand_as(chosen))
-        slope.div_(features.shape[1])
+        slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(features.shape[1])
         upward = torch.bmm(slope, weight)
         rate = rates[0]
         if any(other != rate for other in rates):
             slope, rate = slope * slope.new_tensor(rates)[:, None, None], 1.0
         weight.baddbmm_(slope.mT, features, alpha=-rate)
-        bias.sub_(slope.sum(1), alpha=rate)
+        bias.sub_(slope.sum(1, keepdim=True), alpha=rate)
         return losses, upward
+
+    def _window(self, users: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Views of some users' W, Wᵀ and b (U, 1, …), kept: each slot asks for the same ones."""
+        key = users.start, users.stop
+        if key not in self._windows:
+            weight = self.weight[users]
+            self._windows[key] = weight, weight.mT, self.bias[users].unsqueeze(1)
+        return self._windows[key]
 
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,8 +87,8 @@ class Server:
         """
         assert self._sent is not None and self._received is not None
         scale = -weights.view(-1, *[1] * (upward.ndim - 1))
-        self._sent.backward((upward * scale).reshape(self._sent.shape))
-        back = self._received.grad
+        torch.autograd.backward(self._sent, (upward * scale).reshape(self._sent.shape))
+        back = self._received.grad if self._received.requires_grad else None
         self._sent = self._received = None
         if back is None:
             return None

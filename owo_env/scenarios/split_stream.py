@@ -70,13 +70,16 @@ class SplitStream(Stream):
         self._bytes = [[0] * self.problem.num_users for _ in _TRAFFIC]
         p = torch.from_numpy(weights.astype(model.dtype)).to(self.scenario.device)
         rate = self.scenario.head_learning_rate
-        rates = [rate * p_k if self.scenario.weights_scale_heads else rate for p_k in weights]
+        rates = [rate] * len(weights)
+        if self.scenario.weights_scale_heads:
+            rates = [rate * p_k for p_k in weights.tolist()]
         judged = self._heldout(slot) if self.scenario.feedback == "heldout" else None
         if per_user:
             losses, gradient = self._teach_each(slot, rates)
         else:
             self.server.start()
-            losses = torch.cat([self._teach(slot, c, p[c], rates[c]) for c in self._chunks])
+            passes = [self._teach(slot, c, p[c], rates[c]) for c in self._chunks]
+            losses = torch.cat(passes) if len(passes) > 1 else passes[0]
             gradient = self.server.gradient.cpu().numpy().copy()
         l_max = self.scenario.l_max
         return [l_max - loss for loss in (losses if judged is None else judged).tolist()], gradient
@@ -239,12 +242,12 @@ class SplitStream(Stream):
         down: Tensor | None = None,
         inputs: Tensor | None = None,
     ) -> None:
-        share = members.stop - members.start
+        users = _numbers(members)
         for count, sent in zip(self._bytes, (up, down, inputs)):
             if sent is not None:
-                bytes_ = sent.numel() * sent.element_size() // share
-                for k in _numbers(members):
-                    count[k] += bytes_
+                share = sent.nbytes // len(users)
+                for k in users:
+                    count[k] += share
 
 
 def _generator(*key: int) -> np.random.Generator:
