@@ -41,8 +41,27 @@ class Initialization(ABC):
         x = self.start(target.shape[:-1])
         self.x = self._next(x, target).astype(x.dtype, copy=False)
 
+    def starts(self, targets: Floats) -> Floats:
+        """x_t of each of T rounds of one stream whose θ*_t are known beforehand; learns from all.
+
+        Args:
+            targets: θ*_t, shape (T, d).
+
+        Returns:
+            Shape (T, d), the bits of as many calls of :meth:`start` and :meth:`update`.
+        """
+        x: list[float] = self.start(()).tolist()
+        found = []
+        for target in targets.tolist():  # numbers cost less than arrays of a few
+            found.append(x)
+            self.rounds += 1
+            x = [self._next(x_j, target_j) for x_j, target_j in zip(x, target)]
+        self.x = np.array(x)
+        return np.array(found, order="F")
+
     @abstractmethod
-    def _next(self, x: Floats, target: Floats) -> Floats: ...
+    def _next(self, x: Any, target: Any) -> Any:
+        """x_{t+1} from x_t and θ*_t, arrays or numbers alike."""
 
     def state_dict(self) -> dict[str, Any]:
         """x_t and the number of rounds seen."""
@@ -57,7 +76,7 @@ class Initialization(ABC):
 class RunningMean(Initialization):
     """x_{t+1} = x_t − β_t (x_t − θ*_t)/η with β_t = η/t: exactly the mean of θ*_1 … θ*_t."""
 
-    def _next(self, x: Floats, target: Floats) -> Floats:
+    def _next(self, x: Any, target: Any) -> Any:
         return x + (target - x) / self.rounds
 
 
@@ -73,21 +92,21 @@ class Reptile(Initialization):
         super().__init__(problem)
         self.rate = checks.number("rate", rate, low=0.0, high=1.0, open_low=True)
 
-    def _next(self, x: Floats, target: Floats) -> Floats:
+    def _next(self, x: Any, target: Any) -> Any:
         return x + self.rate * (target - x)
 
 
 class Continue(Initialization):
     """x_{t+1} = θ*_t (β = η): with the target LAST, training simply goes on."""
 
-    def _next(self, x: Floats, target: Floats) -> Floats:
+    def _next(self, x: Any, target: Any) -> Any:
         return target
 
 
 class Reset(Initialization):
     """x_{t+1} = x_1: every round from scratch."""
 
-    def _next(self, x: Floats, target: Floats) -> Floats:
+    def _next(self, x: Any, target: Any) -> Any:
         return x
 
 

@@ -70,6 +70,7 @@ class Learner(Agent):
         self.model = self.initialization.start(batch)
         self.weights = self.weighting.start(batch)
         self.step.begin_round(self.model)
+        self._slot = 0
         self._sum = np.zeros_like(self.model) if self.target == "avg" else None
 
     def act(self, obs: Observation, info: Info) -> Action:
@@ -78,9 +79,9 @@ class Learner(Agent):
     def learn(self, obs: Observation, info: Info) -> None:
         if self._sum is not None:
             self._sum = self._sum + self.model
-        slot = np.asarray(obs["slot"], float)[..., None]
+        self._slot += 1
         model = self.step.update(self.model, self.direction(obs))
-        self.weights = self.weighting.update(self.weights, obs["utilities"], slot)
+        self.weights = self.weighting.update(self.weights, obs["utilities"], self._slot)
         self.model = model
 
     def direction(self, obs: Observation) -> Floats:

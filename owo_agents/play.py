@@ -114,9 +114,9 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: b
         except (ValueError, FloatingPointError) as error:
             raise AgentError(f"agent {_name(agent)}: {error}") from error
         agent.learn(obs, info)
-        fairness = fairness + reward
-        utilities = utilities + obs["utilities"]
-        weights = weights + np.asarray(action["weights"])
+        fairness += reward
+        utilities += obs["utilities"]
+        weights += np.asarray(action["weights"])
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)

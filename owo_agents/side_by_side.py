@@ -8,7 +8,7 @@ records are those of :func:`owo_agents.play`, bit for bit, many times sooner.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +27,7 @@ from owo_agents.registry import attribute
 from owo_agents.weighting import Constant, Dual, Normalized, Weighting
 from owo_env import AIRANVectorEnv
 from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
-from owo_env.scenarios.slots import SlotData, widened
+from owo_env.scenarios.slots import SlotData, mapped
 
 Array = NDArray[Any]
 
@@ -104,21 +104,15 @@ class _Rounds(LeastSquares):
     def draw(
         self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
     ) -> SlotData:
-        data: SlotData | None = None
-        for t in range(0, len(rngs), self.inner.rounds_per_block):
-            block = self.inner.draw(rngs[:1], np.array([t + 1]))
-            data = widened(block, len(rngs), 1) if data is None else data
-            _lay(block.arrays, data.arrays, t)
-            _lay(block.about.values(), data.about.values(), t)
-        assert data is not None
-        return data
+        firsts = np.arange(1, len(rngs) + 1, self.inner.rounds_per_block)
+        blocks = self.inner.draw([rngs[0]] * len(firsts), firsts)  # of one stream, in turn
 
+        def laid(array: Array) -> Array:
+            """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
+            rounds = np.moveaxis(array, 0, -1).reshape(*array.shape[1:-1], -1)
+            return np.ascontiguousarray(rounds[None, ..., : len(rngs)])
 
-def _lay(block: Iterable[Array], whole: Iterable[Array], t: int) -> None:
-    """The rounds of a block of one stream, (rounds, …, 1), into the streams from ``t`` on."""
-    for part, room in zip(block, whole):
-        streams = np.moveaxis(part[..., 0], 0, -1)
-        room[0, ..., t : t + len(part)] = streams[..., : room.shape[-1] - t]
+        return mapped(blocks, laid)
 
 
 class _Starts(Initialization):
@@ -130,14 +124,10 @@ class _Starts(Initialization):
 
     def start(self, batch: tuple[int, ...]) -> Array:
         assert self.scenario.laid.model is not None
-        x = np.empty((self.problem.dim, *batch)).T
-        for x_t, best in zip(x, self.scenario.laid.model[0].T):
-            x_t[:] = self.inner.start(())
-            self.inner.update(best)
-        return x
+        return self.inner.starts(self.scenario.laid.model[0].T)
 
     def update(self, target: Array) -> None:
         """Done already."""
 
-    def _next(self, x: Array, target: Array) -> Array:
+    def _next(self, x: Any, target: Any) -> Any:
         raise NotImplementedError

@@ -91,7 +91,7 @@ class RoundView:
         Args:
             utilities: Its utilities (..., K).
             p: Its priorities (..., K).
-            slot: Its number in the round, from 1; shape (...).
+            slot: Its number in the round, from 1; one for all or shape (...).
         """
         users = self.problem.num_users
         played = np.asarray(slot, float)[..., None]

@@ -27,13 +27,13 @@ class Weighting(ABC):
         """Priorities of a round's first slot, shape (*batch, K)."""
 
     @abstractmethod
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         """Priorities of the next slot.
 
         Args:
             p: Those of the slot just played.
             utilities: The utilities of that slot.
-            slot: Its number i in the round, counted from 1; shape (..., 1).
+            slot: Its number i in the round, counted from 1.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Constant(Weighting):
     def start(self, batch: tuple[int, ...]) -> Floats:
         return np.broadcast_to(self.p, (*batch, len(self.p))).copy("F")
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         return p
 
 
@@ -114,7 +114,7 @@ class Dual(Weighting):
         self.round += 1
         return np.broadcast_to(self.initial, (*batch, len(self.initial))).copy("F")
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         if self.problem.alpha == 0:
             return p
         step = self.first_step / (slot if self.step_index == "slot" else self.round)
@@ -138,7 +138,10 @@ def dual_step(p: Any, utilities: Any, step: Any, alpha: float, low: float, high:
         low: 1/u_max^α.
         high: 1/u_min^α.
     """
-    return (p + step * dual_gradient(p, utilities, alpha)).clip(low, high)
+    moved = dual_gradient(p, utilities, alpha)
+    moved *= step
+    moved += p
+    return moved.clip(low, high)
 
 
 class Normalized(Weighting):
@@ -158,7 +161,7 @@ class Normalized(Weighting):
         self._p = self.inner.start(batch)
         return self._scaled(self._p)
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._p = self.inner.update(self._p, utilities, slot)
         return self._scaled(self._p)
 

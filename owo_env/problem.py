@@ -70,4 +70,4 @@ class Problem:
         """The nearest model in Θ; shape (..., d)."""
         if self.model_bounds is None:
             return model
-        return np.clip(model, *self.model_bounds)
+        return model.clip(*self.model_bounds)

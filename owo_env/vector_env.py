@@ -82,6 +82,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.single_observation_space = observation_space(self.problem, gradients)
         self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
         self._everyone = np.arange(self.num_envs)
+        self._all = np.ones(self.num_envs, bool)
         self._buffer: RoundBuffer | None = None
         self._slot = np.zeros(self.num_envs, int)
         self._over, self._some_over = np.zeros(self.num_envs, bool), False
@@ -126,7 +127,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
                 raise gym.error.ResetNeeded("the first reset() must reset every stream")
             self._buffer = self.scenario.buffer(seeds, self.hindsight)
         else:
-            for n in np.flatnonzero(mask):
+            for n in [] if seed is None else np.flatnonzero(mask):
                 if seeds[n] is not None:
                     self._buffer.restart(int(n), seeding.np_random(seeds[n])[0])
         self._obs = self._open_rounds(mask, self._obs)
@@ -160,8 +161,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if over is not None:  # NEXT_STEP: streams whose round was over open the next one instead
             obs = self._open_rounds(over, obs)
             done &= ~over
-        self._over, self._some_over = done.copy(), bool(done.any())
-        info = self._info(np.ones(self.num_envs, bool), done if self._some_over else None)
+        some_over = bool(done[0] if self._in_step else done.any())
+        if some_over or self._some_over:
+            self._over, self._some_over = done.copy(), some_over
+        info = self._info(None, done if self._some_over else None)
         if self._some_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
             obs, info = self._reset_same_step(obs, info, done)
         self._obs = obs
@@ -214,10 +217,11 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     def _play(self, model: Floats, weights: Floats, live: Mask | None) -> dict[str, Any]:
         """One slot's physics; with a mask ``live`` the other streams keep their tallies."""
-        each = np.minimum(self._slot, self.problem.num_slots - 1)
+        last = self.problem.num_slots - 1
+        slot = min(int(self._slot[0]), last) if self._in_step else np.minimum(self._slot, last)
         utilities, gradient = play_batch(
             self._data.error,
-            self._slot_data(int(each[0]) if self._in_step else each),
+            self._slot_data(slot),
             np.ascontiguousarray(model.T),
             None if self.gradients == "per_user" else np.ascontiguousarray(weights.T),
             self.scenario.l_max,
@@ -231,29 +235,32 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     def _tally(self, u: Floats, live: Mask | None) -> None:
         u_min, u_max = self.problem.utility_bounds
-        low, high = u.min(), u.max()
+        low, high = _range(u)
         if not (math.isfinite(low) and math.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0]
             raise FloatingPointError(f"{self._place(int(n))}: the utility of user {k} is {u[k, n]}")
-        outside = ((u < u_min) | (u > u_max)).sum(axis=0) if low < u_min or high > u_max else 0
+        if low < u_min or high > u_max:
+            outside = ((u < u_min) | (u > u_max)).sum(axis=0)
+            self._violations = self._violations + (outside if live is None else outside * live)
         slot = self._slot + 1
+        number = slot[0] if self._in_step else slot
         sums = self._sums + u
         self._inside = self._inside and low > u_min * (1 + 1e-9)  # then so are all means
         if self._inside:
-            terms = fairness.utility_terms(sums / slot, self.problem.alpha)
+            terms = fairness.utility_terms(sums / number, self.problem.alpha)
         else:
-            terms = fairness.extended_terms(sums / slot, self.problem.alpha, u_min)
+            terms = fairness.extended_terms(sums / number, self.problem.alpha, u_min)
         value = fairness.sum_users(terms.T)
         if live is not None:
-            outside = outside * live
             slot = np.where(live, slot, self._slot)
             sums = np.where(live, sums, self._sums)
             value = np.where(live, value, self._fairness)
-        self._violations = self._violations + outside
         self._slot, self._sums, self._fairness = slot, sums, value
 
     def _open_rounds(self, mask: Mask, obs: dict[str, Any]) -> dict[str, Any]:
         """Open the next round where ``mask``; their observation is zero, the others' stays."""
+        if mask.all():
+            return self._open_all()
         assert self._buffer is not None
         self._buffer.open_round(self._everyone[mask])
         keep = ~mask
@@ -265,19 +272,31 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._sums = self._sums * keep
         self._fairness = self._fairness * keep
         self._violations = self._violations * keep
-        if mask.all():
-            self._inside = True
-            users, dim, n = self.problem.num_users, self.problem.dim, self.num_envs
-            shape = (users, dim, n) if self.gradients == "per_user" else (dim, n)
-            return {
-                "utilities": np.zeros((users, n)).T,
-                self._gradient_key: np.moveaxis(np.zeros(shape), -1, 0),
-                "slot": np.zeros(n, int),
-            }
         obs = {key: value.copy() for key, value in obs.items()}
         for value in obs.values():
             value[mask] = 0
         return obs
+
+    def _open_all(self) -> dict[str, Any]:
+        """Open the next round of every stream."""
+        assert self._buffer is not None
+        self._buffer.open_round(self._everyone)
+        row, users, dim, n = (
+            self._buffer.row,
+            self.problem.num_users,
+            self.problem.dim,
+            len(self._all),
+        )
+        self._in_step, self._inside = bool((row == row[0]).all()), True
+        self._over, self._some_over = np.zeros(n, bool), False
+        self._slot, self._violations = np.zeros(n, int), np.zeros(n, int)
+        self._sums, self._fairness = np.zeros((users, n)), np.zeros(n)
+        shape = (users, dim, n) if self.gradients == "per_user" else (dim, n)
+        return {
+            "utilities": np.zeros((users, n)).T,
+            self._gradient_key: np.moveaxis(np.zeros(shape), -1, 0),
+            "slot": np.zeros(n, int),
+        }
 
     def _reset_same_step(
         self, obs: dict[str, Any], info: dict[str, Any], done: Mask
@@ -295,18 +314,17 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             "_final_obs": done.copy(),
             "final_info": final,
             "_final_info": done.copy(),
-            **self._info(np.ones(self.num_envs, bool)),
+            **self._info(),
         }
 
-    def _info(self, mask: Mask, done: Mask | None = None) -> dict[str, Any]:
+    def _info(self, mask: Mask | None = None, done: Mask | None = None) -> dict[str, Any]:
         """``info`` batched as Gymnasium does it: arrays, each with its ``_mask``."""
         assert self._buffer is not None
-        info: dict[str, Any] = {
-            "round": self._buffer.round * mask,
-            "_round": mask.copy(),
-            "slot": self._slot * mask,
-            "_slot": mask.copy(),
-        }
+        if mask is None:  # everyone, in most steps
+            number, slot, mask = self._buffer.round.copy(), self._slot.copy(), self._all.copy()
+        else:
+            number, slot, mask = self._buffer.round * mask, self._slot * mask, mask.copy()
+        info: dict[str, Any] = {"round": number, "_round": mask, "slot": slot, "_slot": mask}
         if done is None:
             return info
         ended: dict[str, Any] = {"violations": self._violations * done}
@@ -330,9 +348,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
                 "actions: must be a mapping with the arrays 'model' (N, d) and 'weights' (N, K)"
             ) from error
         check_shapes(model, weights, problem, (self.num_envs,))
-        low, high = problem.model_bounds or (-np.finfo(float).max, np.finfo(float).max)
-        inside = low <= model.min() and model.max() <= high
-        if not (inside and weights.min() >= 0 and weights.max() < np.inf):
+        least, most = problem.model_bounds or (-np.finfo(float).max, np.finfo(float).max)
+        low, high = _range(model)
+        lightest, heaviest = _range(weights)
+        if not (least <= low and high <= most and lightest >= 0 and heaviest < np.inf):
             raise ValueError(f"{self._place()}: {bad_action(model, weights, problem)}")
         return model, weights
 
@@ -348,6 +367,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if len(seed) != self.num_envs:
             raise ValueError(f"seed: has {len(seed)} entries, must have num_envs={self.num_envs}")
         return list(seed)
+
+
+def _range(values: Floats) -> tuple[float, float]:
+    """The smallest and the largest number, NaN if there is one; sooner than by ``min``, ``max``."""
+    flat = values.ravel("K")
+    return flat[flat.argmin()], flat[flat.argmax()]
 
 
 def _where(mask: Mask, values: NDArray[Any]) -> NDArray[Any]:

@@ -38,7 +38,7 @@ def run_dual(weighting, utilities):
     p = weighting.start(())
     played = [p]
     for i, u in enumerate(utilities[:-1]):
-        p = weighting.update(p, u, np.array([i + 1.0]))
+        p = weighting.update(p, u, i + 1)
         played.append(p)
     return np.array(played)
 

@@ -120,7 +120,7 @@ def dual_regret(p, sequence, round_=1, **choices):
     played = []
     for i, u in enumerate(sequence):
         played.append(w)
-        w = dual.update(w, u, np.array([i + 1.0]))
+        w = dual.update(w, u, i + 1)
     return float(regret.certify(p, np.array(played), sequence, sequence).dual_regret)
 
 

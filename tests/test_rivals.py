@@ -304,7 +304,7 @@ def test_a_cell_seeds_what_draws_from_the_global_generator(name):
 def constant_utilities(weighting, u, slots):
     p = weighting.start(())
     for i in range(slots):
-        p = weighting.update(p, u, np.array([i + 1.0]))
+        p = weighting.update(p, u, i + 1)
     return p
 
 
@@ -337,7 +337,7 @@ def test_hedge_is_exponential_weights():
     hedge = Hedge(problem(), sharpness=0.7, total=2.0)
     p = hedge.start(())
     for i, u_i in enumerate(u):
-        p = hedge.update(p, u_i, np.array([i + 1.0]))
+        p = hedge.update(p, u_i, i + 1)
     expected = np.exp(-0.7 * u.sum(axis=0))
     assert np.allclose(p, 2.0 * expected / expected.sum())
 

@@ -32,7 +32,7 @@ class FollowTheLeader(Weighting):
         self._sum: Floats | float = 0.0
         return np.full((*batch, self.problem.num_users), self.problem.centre_priority)
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum = self._sum + utilities
         u_min, u_max = self.problem.utility_bounds
         return fairness_gradient(np.minimum(self._sum / slot, u_max), self.problem.alpha, u_min)
@@ -65,7 +65,7 @@ class Hedge(Weighting):
     def start(self, batch: tuple[int, ...]) -> Floats:
         return np.full((*batch, self.problem.num_users), self.total / self.problem.num_users)
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         lead = utilities - utilities.min(axis=-1, keepdims=True)
         raised = np.maximum(p, np.finfo(float).tiny) * np.exp(-self.sharpness * lead)
         return raised * (self.total / sum_users(raised))[..., None]
@@ -80,7 +80,7 @@ class DualCarried(Dual):
         fresh = super().start(batch)
         return fresh if self._carried is None else self._carried
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         before = (self.round - 1) * self.problem.num_slots
         self._carried = super().update(p, utilities, slot + before)
         return self._carried

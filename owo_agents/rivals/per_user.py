@@ -32,7 +32,7 @@ class Effective(Weighting):
             self.weights = np.full((*batch, self.problem.num_users), self.problem.centre_priority)
         return self.weights
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         return self.start(p.shape[:-1])
 
     def state_dict(self) -> dict[str, Any]:

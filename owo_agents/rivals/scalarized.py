@@ -85,7 +85,7 @@ class Scalarized(Weighting):
         if self._p is None:
             u_min, u_max = self.problem.utility_bounds
             centre = np.full((*batch, self.problem.num_users), (u_min + u_max) / 2)
-            self._p = self.update(np.zeros_like(centre), centre, np.zeros((*batch, 1)))
+            self._p = self.update(np.zeros_like(centre), centre, 0)
             for stream in self._streams.values():
                 stream.restart()
         else:
@@ -94,7 +94,7 @@ class Scalarized(Weighting):
                     stream.scalarizer.step()
         return self._p
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         losses = self.problem.utility_bounds[1] - utilities
         new = np.empty_like(p)
         for n in np.ndindex(p.shape[:-1]):

@@ -117,5 +117,5 @@ class _Given(Weighting):
     def start(self, batch: tuple[int, ...]) -> Floats:
         return self.p.copy()
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         return p

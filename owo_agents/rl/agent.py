@@ -34,8 +34,8 @@ class Learned(Weighting):
         self.view.begin_round(batch)
         return self._decide()
 
-    def update(self, p: Floats, utilities: Floats, slot: Floats) -> Floats:
-        self.view.add(utilities, p, slot[..., 0])
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
+        self.view.add(utilities, p, slot)
         return self._decide()
 
     def _decide(self) -> Floats:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from owo_env.oracle import fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario, Stream
-from owo_env.scenarios.slots import SlotData, play_users, widened
+from owo_env.scenarios.slots import SlotData, mapped, play_users
 
 Floats = NDArray[np.floating]
 Generators = Sequence[np.random.Generator]
@@ -61,7 +61,9 @@ class LeastSquares(Scenario):
         """The next ``rounds_per_block`` rounds of each stream.
 
         Args:
-            rngs: One generator a stream; each stream's data come from its own alone.
+            rngs: One generator a stream; each stream's data come from its own alone, and all of
+                them before the next stream's: one generator given several times gives as many
+                blocks of its stream, one after the other.
             first_round: The number (from 1) of each stream's first round in the block, (N,).
         """
 
@@ -146,9 +148,10 @@ class RoundBuffer:
 
     def open_round(self, which: NDArray[np.integer]) -> None:
         """Move the streams of index ``which`` to their next round."""
-        self.round[which] += 1
-        self.row[which] += 1
-        dry = which[self.row[which] == self.scenario.rounds_per_block]
+        at = slice(None) if len(which) == len(self.rngs) else which
+        self.round[at] += 1
+        self.row[at] += 1
+        dry = which[self.row[at] == self.scenario.rounds_per_block]
         if len(dry):
             self._refill(dry)
             self.row[dry] = 0
@@ -175,7 +178,8 @@ class RoundBuffer:
             self.data = data
             return
         if self.data is None:
-            self.data = widened(data, len(self.rngs))
+            n = len(self.rngs)
+            self.data = mapped(data, lambda array: np.empty((*array.shape[:-1], n), array.dtype))
         neighbours = which[-1] - which[0] + 1 == len(which)
         at = slice(which[0], which[-1] + 1) if neighbours else which
         for whole, part in zip(self.data.arrays, data.arrays):

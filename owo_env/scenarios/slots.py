@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.fairness import sum_users
-
 Floats = NDArray[np.floating]
 Number = Any
 Numbers = Any  # a sequence of d numbers, or an array (d, N) or (d, K, N)
@@ -27,10 +25,14 @@ Error = Callable[..., Loss]
 
 def squared_error(theta: Numbers, x: Numbers, y: Number) -> Loss:
     """One sample: the loss (y − θᵀx)², descending along 2(y − θᵀx) times x."""
-    residual = y
-    for theta_j, x_j in zip(theta, x):
-        residual = residual - theta_j * x_j
-    return residual * residual, 2.0 * residual, x
+    pairs = zip(theta, x)
+    theta_1, x_1 = next(pairs)
+    residual = y - theta_1 * x_1  # an array of its own, which the steps below may write to
+    for theta_j, x_j in pairs:
+        residual -= theta_j * x_j
+    loss = residual * residual
+    residual *= 2.0
+    return loss, residual, x
 
 
 def quadratic_error(theta: Numbers, H: Any, b: Numbers, s: Number) -> Loss:
@@ -87,10 +89,14 @@ def play_batch(
         Utilities (K, N), and Σ_k p_k ∇u_k (d, N), or with ``p=None`` the ∇u_k (d, K, N).
     """
     loss, slope, descent = error(theta, *slot)
-    gradients = (slope if p is None else p * slope) * np.asarray(descent)
-    if p is not None:
-        gradients = sum_users(gradients.swapaxes(1, 2))
-    return l_max - loss, gradients
+    descent = np.asarray(descent)
+    if p is None:
+        return l_max - loss, slope * descent
+    slope = p * slope
+    gradient = slope[0] * descent[:, 0]
+    for k in range(1, len(p)):
+        gradient += slope[k] * descent[:, k]
+    return l_max - loss, gradient
 
 
 @dataclass
@@ -169,18 +175,13 @@ def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
     return [np.moveaxis(array[r, i, ..., n], 0, -1) for array in data.arrays]
 
 
-def widened(data: SlotData, n: int, rounds: int | None = None) -> SlotData:
-    """Room for the same rounds, or so many, of ``n`` streams; not yet filled."""
-
-    def room(array: NDArray[Any]) -> NDArray[Any]:
-        first = len(array) if rounds is None else rounds
-        return np.empty((first, *array.shape[1:-1], n), array.dtype)
-
-    about = {name: room(values) for name, values in data.about.items()}
-    rooms: dict[str, Any] = {
-        name: room(array) for name, array in vars(data).items() if name != "about"
+def mapped(data: SlotData, change: Callable[[NDArray[Any]], NDArray[Any]]) -> SlotData:
+    """The same kind of data with each array changed."""
+    about = {name: change(values) for name, values in data.about.items()}
+    arrays: dict[str, Any] = {
+        name: change(array) for name, array in vars(data).items() if name != "about"
     }
-    return replace(data, about=about, **rooms)
+    return replace(data, about=about, **arrays)
 
 
 def mean_slots(values: Any) -> Floats:
