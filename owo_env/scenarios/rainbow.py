@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,9 +13,10 @@ from owo_env.scenarios.tasks import Task
 
 Tensor = torch.Tensor
 
-# Seven hues at equal distances and full saturation, RGB within [0, 1]. The paper names no values,
+# The rainbow's seven colours as usually written in RGB, red to violet. The paper names no values,
 # and they matter: see docs/deep.md.
-COLOURS = torch.tensor([colorsys.hsv_to_rgb(i / 7, 1.0, 1.0) for i in range(7)])
+_RAINBOW = ("ff0000", "ff7f00", "ffff00", "00ff00", "0000ff", "4b0082", "9400d3")
+COLOURS = torch.tensor([list(bytes.fromhex(colour)) for colour in _RAINBOW]) / 255
 NUM_TASKS = 56
 TASK_SIZE, TRAIN_SIZE, VALIDATION_SIZE = 1225, 784, 196
 

@@ -21,11 +21,11 @@ SPLITS = ("label", "u")
 class RainbowMnist(SplitLearning):
     """K users read digits, each round on another of 56 tasks; ``split-learning`` with a LeNet.
 
-    θ is the encoder: conv 3→10→20 (5×5, max-pool, ReLU) and linear 320→50, 21,830 parameters;
-    each user has a head 50→10. In every slot each user brings 25 images, and the utility is
-    3.3 − cross-entropy. A task has 784 training, 196 validation and 245 held-out images of its
-    own 1225; the pool of digits is dealt to the tasks anew every 56 rounds, without overlap on
-    ``digits="mnist"``. (From the 5,000 of ``mnist-5k`` every task draws its own 1225, so tasks
+    θ is the encoder: conv 3→10→20 (5×5, max-pool, ReLU) and linear 320→50 (ReLU), 21,830
+    parameters; each user has a head 50→10. In every slot each user brings 25 images, and the
+    utility is 3.3 − cross-entropy. A task has 784 training, 196 validation and 245 held-out images
+    of its own 1225; the pool of digits is dealt to the tasks anew every 56 rounds, without overlap
+    on ``digits="mnist"``. (From the 5,000 of ``mnist-5k`` every task draws its own 1225, so tasks
     share images; training and validation images of a task never overlap.)
 
     Args:
@@ -125,7 +125,7 @@ def first_stage() -> list[nn.Module]:
 def second_stage() -> list[nn.Module]:
     """(B, 10, 12, 12) → (B, 50)."""
     pooled = [nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()]
-    return [*pooled, nn.Linear(320, 50)]
+    return [*pooled, nn.Linear(320, 50), nn.ReLU()]
 
 
 def _on(digits: Digits, device: torch.device) -> Digits:
