@@ -1,4 +1,7 @@
-"""Running a cell: its result is a function of its configuration alone."""
+"""Running a cell: its result is a function of its configuration alone.
+
+PyTorch is imported where a cell runs, not by who only lists, checks or reports: it takes a second.
+"""
 
 import contextlib
 import importlib.metadata
@@ -13,11 +16,10 @@ from typing import Any
 
 import gymnasium as gym
 import threadpoolctl
-import torch
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
-from owo_agents import checkpoint, side_by_side
+from owo_agents import side_by_side
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.results import Result
 from owo_agents.registry import problem_of
@@ -63,6 +65,8 @@ def make_pair(cell: Cell) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Within, BLAS and torch use one thread: workers don't fight, and bits don't change."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,6 +93,8 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
         on_round: Sees each round as it ends.
         checkpoints: The folder in which a long cell keeps where it stands, and finds it again.
     """
+    import torch
+
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
@@ -116,6 +122,8 @@ def _records(
     certify = problem_of(env).hindsight
     if isinstance(agent, owo_agents.Learner) and side_by_side.possible(env, agent, cell.rounds):
         return side_by_side.play(env, agent, cell.rounds, cell.seed, certify)
+    from owo_agents import checkpoint
+
     if checkpoints is not None and not certify and checkpoint.possible(agent):
         path = checkpoints / f"{cell.key}.safetensors"
         every = min(CHECKPOINT_EVERY, cell.rounds)
