@@ -41,9 +41,9 @@ from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_pair
 from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.plan import Experiment, Suite
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
-from owo_agents.benchmark.suite import Experiment, Suite
 from owo_agents.rl.command import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
@@ -384,6 +384,8 @@ def show(boards: Sequence[Board]) -> None:
             console.print(tables.grid_table(together))
         else:
             console.print(tables.terminal(together[0], console.width))
+            if (verdicts := tables.claims_table(together[0])).row_count:
+                console.print(verdicts)
         baseline = together[0].experiment.baseline
         runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
         for check in certificates.checks_of(runs):

@@ -108,6 +108,18 @@ def test_agents_have_grids_too():
         ("summary: a test", "summary: [", r"mine.yaml:\d+"),
         ("rounds: 2", "rounds: 2\nbaseline: owo", r"mine.yaml:3: baseline: .*'owo-fmtl'"),
         ("rounds: 2", "rounds: 2\ncharts: [pie]", r"mine.yaml:3: charts: unknown chart 'pie'"),
+        *(
+            ("rounds: 2", f"rounds: 2\nclaims:\n  it wins: {{{claim}}}", rf"mine.yaml:4: {message}")
+            for claim, message in (
+                ("figure: fairnes, agent: equal, than: owo-fmtl", ".*did you mean 'fairness'"),
+                ("figure: regret, agent: equals, than: owo-fmtl", ".*did you mean 'equal'"),
+                ("figure: regret, agent: equal, than: owo", ".*unknown than 'owo'"),
+                ("figure: regret, agent: equal", ".*either 'than' or a limit"),
+                ("figure: regret, agent: equal, than: owo-fmtl, at_most: 1", ".*either 'than'"),
+                ("figure: regret, agent: equal, at_most: much", ".*at_most: 'much': must be a"),
+                ("figure: regret, agent: equal, most: 1", ".*unknown key 'most'"),
+            )
+        ),
     ],
 )
 def test_mistakes_are_named_by_line_and_key(tmp_path, old, new, message):

@@ -9,7 +9,7 @@ from itertools import groupby
 from owo_agents.benchmark.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.frontier import frontier
 from owo_agents.benchmark.leaderboard import Board
-from owo_agents.benchmark.suite import Experiment
+from owo_agents.benchmark.plan import Experiment
 
 
 @dataclass(frozen=True)

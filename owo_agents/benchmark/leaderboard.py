@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from owo_agents.benchmark import statistics
 from owo_agents.benchmark.metrics import Metric, metrics_of
+from owo_agents.benchmark.plan import Experiment, Suite, Variant
 from owo_agents.benchmark.results import Result, Store
 from owo_agents.benchmark.statistics import Estimate
-from owo_agents.benchmark.suite import Experiment, Suite, Variant
 
 Runs = dict[str, dict[int, Result]]
 """Results by label, then by seed."""
@@ -91,7 +91,7 @@ def _row(label: str, runs: Runs, baseline: str, metrics: list[Metric], headline:
         values = [v for r in runs[label].values() if (v := metric.of(r)) is not None]
         if values:
             figures[metric.key] = statistics.estimate(values)
-    mine, theirs = _scores(runs, label, headline), _scores(runs, baseline, headline)
+    mine, theirs = scores(runs, label, headline), scores(runs, baseline, headline)
     if label == baseline or not mine.keys() & theirs.keys():
         return Row(label, figures, None, None)
     sign = headline.better
@@ -105,6 +105,7 @@ def _row(label: str, runs: Runs, baseline: str, metrics: list[Metric], headline:
     )
 
 
-def _scores(runs: Runs, label: str, metric: Metric) -> dict[int, float]:
+def scores(runs: Runs, label: str, metric: Metric) -> dict[int, float]:
+    """An agent's figure by seed, where its runs have one."""
     found = {seed: metric.of(result) for seed, result in runs.get(label, {}).items()}
     return {seed: value for seed, value in found.items() if value is not None}

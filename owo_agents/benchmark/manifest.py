@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from owo_agents.benchmark.plan import AgentSpec, Claim, Experiment, Suite, Variant
 from owo_agents.benchmark.results import write_atomic
-from owo_agents.benchmark.suite import AgentSpec, Experiment, Suite, Variant
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,6 @@ def _suite(plain: dict[str, Any]) -> Suite:
         variants = tuple(Variant(**variant) for variant in given["variants"])
         fixed = {"agents": agents, "variants": variants, "seeds": tuple(given["seeds"])}
         charts = None if given["charts"] is None else tuple(given["charts"])
+        fixed["claims"] = tuple(Claim(**claim) for claim in given.get("claims", ()))
         experiments.append(Experiment(**{**given, **fixed, "charts": charts}))
     return Suite(plain["name"], plain["summary"], tuple(experiments))

@@ -101,6 +101,13 @@ _COMMON = (
         +1,
     ),
     Metric(
+        "gap",
+        "gap",
+        "mean over rounds of the highest minus the lowest of the users' mean utilities",
+        lambda r: float(np.ptp(r.utilities, axis=1).mean()),
+        -1,
+    ),
+    Metric(
         "jain",
         "Jain",
         "mean over rounds of Jain's index of the users' mean utilities; 1 is equal",
@@ -146,6 +153,13 @@ SPEED = Metric(
     0,
     0,
 )
+
+
+STEMS = (
+    *(metric.key for metric in (*_COMMON, SPEED)),
+    *("utility", "nmse_db", "validation_loss", "validation_accuracy"),
+)
+"""What the keys of metrics begin with; those of one user or class go on with its name."""
 
 
 def _known_mean(series: Floats | None, last: int = 0) -> float | None:

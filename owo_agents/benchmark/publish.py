@@ -11,9 +11,9 @@ from owo_agents.benchmark import plots, tables
 from owo_agents.benchmark.gallery import sections
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.manifest import Origin
+from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.report import report
 from owo_agents.benchmark.results import Store, write_atomic
-from owo_agents.benchmark.suite import Suite
 
 
 def publish(

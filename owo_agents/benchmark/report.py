@@ -17,14 +17,14 @@ from typing import Any
 
 import yaml
 
-from owo_agents.benchmark import certificates, tables
+from owo_agents.benchmark import certificates, claims, tables
 from owo_agents.benchmark.charts import Chart
 from owo_agents.benchmark.gallery import Section
 from owo_agents.benchmark.leaderboard import Board, Row
 from owo_agents.benchmark.manifest import Origin
+from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.results import Result, Store
 from owo_agents.benchmark.statistics import Estimate
-from owo_agents.benchmark.suite import Suite
 
 
 def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Store) -> str:
@@ -130,7 +130,14 @@ def _section(page: _Page, number: int, section: Section) -> str:
         parts.append(f"<p>{escape(experiment.notes)}</p>")
     parts += map(page.figure, section.across)
     for board, charts in section.boards:
-        inner = "\n".join([_leaderboard(board), *map(page.figure, charts), _certificates(board)])
+        inner = "\n".join(
+            [
+                _leaderboard(board),
+                _claims(board),
+                *map(page.figure, charts),
+                _certificates(board),
+            ]
+        )
         if len(section.boards) > 1:
             summary = escape(board.variant.label)
             inner = f"<details><summary>{summary}</summary>{inner}</details>"
@@ -176,6 +183,23 @@ def _figure_cell(estimate: Estimate | None, digits: int) -> str:
         low, high = (tables.number_text(v, digits) for v in (estimate.low, estimate.high))
         text += f"<small>{low} … {high}</small>"
     return f'<td data-value="{estimate.value!r}">{text}</td>'
+
+
+def _claims(board: Board) -> str:
+    """What a paper says, and what was measured; nothing where the suite states no claims."""
+    found = claims.verdicts(board)
+    if not found:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(v.claim.text)}</td><td>{escape(v.word)}</td>"
+        f"<td>{escape(v.measured)}</td></tr>"
+        for v in found
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("claim", "here", "measured"))
+    return (
+        f"<h3>Claims</h3><div class='scroll'><table class='text'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div><p class='soft'>{escape(claims.RULE)}</p>"
+    )
 
 
 def _certificates(board: Board) -> str:

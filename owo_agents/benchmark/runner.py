@@ -10,8 +10,8 @@ from owo_agents.benchmark import backends
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_agent, make_env
+from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.results import Result, Store
-from owo_agents.benchmark.suite import Suite
 from owo_agents.play import RoundRecord
 
 BACKENDS = ("process", "serial", "ray")

@@ -17,8 +17,14 @@ A suite is a YAML file or the same thing as a Python mapping::
         grid: {num_slots: [4, 8, 16]}
 
 ``grid`` runs every combination of the values listed; ``arguments`` are those of every agent that
-does not state its own (null takes one away). What a suite cannot mean is refused with the line
-(in a file) and the key.
+does not state its own (null takes one away). ``claims`` are sentences that the report holds
+against the figures::
+
+    claims:
+      it is a fifth better: {figure: fairness, agent: owo-fmtl, than: cws .2,.8, by: 0.2}
+      it is good: {figure: utility user 1, agent: owo-fmtl, at_least: 2.0}   # or at_most
+
+What a suite cannot mean is refused with the line (in a file) and the key.
 """
 
 from __future__ import annotations
@@ -26,164 +32,34 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from owo_agents.benchmark.cells import Cell, source_digest
+from owo_agents.benchmark.cells import source_digest
+from owo_agents.benchmark.metrics import STEMS
+from owo_agents.benchmark.plan import CHARTS, AgentSpec, Claim, Experiment, Suite, Variant
 from owo_env import checks
 
-_INHERITED = ("rounds", "seeds", "baseline", "agents", "arguments", "settings", "grid", "charts")
+_INHERITED = (
+    "rounds",
+    "seeds",
+    "baseline",
+    "agents",
+    "arguments",
+    "settings",
+    "grid",
+    "charts",
+    "claims",
+)
 _SUITE = ("summary", "experiments", *_INHERITED)
+_LIMITS = ("by", "at_least", "at_most")
 _EXPERIMENT = ("title", "notes", "scenario", *_INHERITED)
 
-CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-off", "weights")
-"""Charts of a leaderboard that ``charts`` may name."""
-
 _Path = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class AgentSpec:
-    """An agent of a suite.
-
-    Attributes:
-        agent: The name it is registered by, or ``package.module:Class``.
-        arguments: Its own arguments.
-        digest: Of the file that defines a plugged-in class, when the suite was read.
-        source: Where it is written in the suite, for error messages.
-    """
-
-    agent: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    digest: str | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One setting of an experiment's grid; ``point`` holds what is particular to it."""
-
-    point: Mapping[str, Any]
-    settings: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """The grid point in words; empty without a grid."""
-        return ", ".join(f"{key}={value}" for key, value in self.point.items())
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One scenario, its grid of settings, and the agents to compare on it.
-
-    Attributes:
-        name: Unique within the suite.
-        title: For people.
-        notes: A paragraph for the report.
-        scenario: A scenario's name.
-        rounds: T of every run.
-        seeds: Of every agent.
-        baseline: The label of the agent that differences are taken from.
-        agents: By label.
-        variants: The points of the grid; one without a grid.
-        charts: Names of the charts to draw of each variant; None: all that there are data for,
-            or, of a grid, only those that compare its points.
-        source: Where its settings are written, for error messages.
-    """
-
-    name: str
-    title: str
-    notes: str
-    scenario: str
-    rounds: int
-    seeds: tuple[int, ...]
-    baseline: str
-    agents: Mapping[str, AgentSpec]
-    variants: tuple[Variant, ...]
-    charts: tuple[str, ...] | None = None
-    source: str = ""
-
-    def called(self, label: str) -> set[str]:
-        """What ``--only agent=`` may call an agent: its label, or its registered name."""
-        return {label, self.agents[label].agent}
-
-    def with_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The changed variants, if ``settings`` override those of every point of the grid."""
-        changed = [
-            Variant(
-                {k: v for k, v in variant.point.items() if k not in settings},
-                {**variant.settings, **settings},
-            )
-            for variant in self.variants
-        ]
-        return {"variants": tuple({v.label: v for v in changed}.values())}
-
-    def cell(self, variant: Variant, label: str, seed: int) -> Cell:
-        """The cell of one agent and seed."""
-        spec = self.agents[label]
-        return Cell(
-            scenario=self.scenario,
-            agent=spec.agent,
-            rounds=self.rounds,
-            seed=seed,
-            settings=dict(variant.settings),
-            arguments=dict(spec.arguments),
-            digest=spec.digest,
-        )
-
-    def cells(self) -> Iterator[Cell]:
-        """Every cell; seeds outermost, so that early results already compare agents."""
-        for seed, variant, label in itertools.product(self.seeds, self.variants, self.agents):
-            yield self.cell(variant, label, seed)
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Experiments to run and to report together."""
-
-    name: str
-    summary: str
-    experiments: tuple[Experiment, ...]
-
-    def cells(self) -> list[Cell]:
-        """Every cell once, in order."""
-        cells = itertools.chain.from_iterable(e.cells() for e in self.experiments)
-        return list({cell.key: cell for cell in cells}.values())
-
-    def run_names(self) -> dict[str, str]:
-        """Cell key → how people know the run: agent, experiment, point and seed."""
-        names: dict[str, str] = {}
-        for experiment in self.experiments:
-            runs = itertools.product(experiment.variants, experiment.agents, experiment.seeds)
-            for variant, label, seed in runs:
-                where = ", ".join(filter(None, [experiment.title, variant.label]))
-                key = experiment.cell(variant, label, seed).key
-                names.setdefault(key, f"{label} on {where}, seed {seed}")
-        return names
-
-    def narrowed(self, keep: Callable[[Experiment, str], bool]) -> Suite:
-        """The suite with the agents that ``keep(experiment, label)`` alone.
-
-        Raises:
-            ValueError: Nothing is left.
-        """
-        experiments = []
-        for old in self.experiments:
-            agents = {label: spec for label, spec in old.agents.items() if keep(old, label)}
-            if agents:
-                experiments.append(replace(old, agents=agents))
-        if not experiments:
-            raise ValueError("nothing of the suite is left to run")
-        return replace(self, experiments=tuple(experiments))
-
-    def changed(self, change: Callable[[Experiment], Mapping[str, Any]]) -> Suite:
-        """The suite with each experiment's attributes replaced by what ``change`` gives."""
-        return replace(self, experiments=tuple(replace(e, **change(e)) for e in self.experiments))
 
 
 def names() -> dict[str, str]:
@@ -330,6 +206,7 @@ class _Reader:
             agents=agents,
             variants=self._variants(path, data, suite),
             charts=self._charts(*at("charts")),
+            claims=self._claims(*at("claims"), agents),
             source=self.where((*path, "settings")),
         )
 
@@ -379,6 +256,24 @@ class _Reader:
             if name not in CHARTS:
                 raise self._error(path, str(checks.unknown("chart", name, CHARTS)))
         return None if data is None else tuple(data)
+
+    def _claims(self, path: _Path, data: Any, agents: Mapping[str, Any]) -> tuple[Claim, ...]:
+        found = []
+        for text, given in self._mapping(path, data).items():
+            here = (*path, text)
+            parts = self._mapping(here, given, ("figure", "agent", "than", *_LIMITS))
+            if str(parts.get("figure")).split(" ")[0] not in STEMS:
+                raise self._error(here, str(checks.unknown("figure", parts.get("figure"), STEMS)))
+            for key in ("agent", "than"):
+                if (key == "agent" or key in parts) and parts.get(key) not in agents:
+                    raise self._error(here, str(checks.unknown(key, parts.get(key), agents)))
+            for key in _LIMITS:
+                if not isinstance(parts.get(key, 0.0), int | float):
+                    raise self._error((*here, key), f"{parts[key]!r}: must be a number")
+            if ("than" in parts) == ("at_least" in parts or "at_most" in parts):
+                raise self._error(here, "must have either 'than' or a limit 'at_least', 'at_most'")
+            found.append(Claim(text, **parts))
+        return tuple(found)
 
     def _whole(self, path: _Path, value: Any, low: int) -> int:
         try:

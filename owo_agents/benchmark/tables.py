@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from owo_agents.benchmark import claims
 from owo_agents.benchmark.leaderboard import Board, Row
 from owo_agents.benchmark.metrics import Metric
 from owo_agents.benchmark.statistics import Estimate
@@ -102,6 +103,14 @@ def _terminal_figure(board: Board, row: Row, metric: Metric) -> str:
     return text
 
 
+def claims_table(board: Board) -> Table:
+    """The verdicts on the experiment's claims."""
+    table = Table("claim", "here", "measured", box=SIMPLE_HEAD, pad_edge=False)
+    for verdict in claims.verdicts(board):
+        table.add_row(escape(verdict.claim.text), verdict.word, escape(verdict.measured))
+    return table
+
+
 def grid_table(boards: Sequence[Board]) -> Table:
     """One experiment's headline figure, a row for each point of its grid."""
     first = boards[0]
@@ -135,7 +144,12 @@ def _markdown(board: Board) -> str:
     header = _header(board)
     rule = "|---" + "|--:" * (len(header) - 1) + "|\n"
     body = "".join(line(list(_cells(board, row))) for row in board.rows)
-    return f"## {_flat(board.title)}\n\n{line(header)}{rule}{body}"
+    text = f"## {_flat(board.title)}\n\n{line(header)}{rule}{body}"
+    found = claims.verdicts(board)
+    if found:
+        text += "\n" + line(["claim", "here", "measured"]) + "|---" * 3 + "|\n"
+        text += "".join(line([v.claim.text, v.word, v.measured]) for v in found)
+    return text
 
 
 def latex(boards: Sequence[Board]) -> str:

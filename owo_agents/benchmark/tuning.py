@@ -23,8 +23,8 @@ import numpy as np
 import owo_agents
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_env
+from owo_agents.benchmark.plan import AgentSpec, Experiment, Suite, Variant
 from owo_agents.benchmark.results import Result, Store
-from owo_agents.benchmark.suite import AgentSpec, Experiment, Suite, Variant
 from owo_agents.model_step import default_rate
 from owo_agents.registry import problem_of
 from owo_env.problem import Problem
