@@ -1,6 +1,7 @@
 """Speed of the convex core as ratios within one run, one thread; see docs/benchmarks.md."""
 
 import math
+from itertools import product
 from statistics import median
 from time import perf_counter
 
@@ -217,46 +218,36 @@ def test_oracle_against_slsqp(alpha):
 
 def test_fig_2_against_drawing_its_data(monkeypatch):
     """One seed of all 24 settings, OWO-FMTL alone: all rounds side by side."""
-    spent = {"oracle": 0.0, "drawing": 0.0, "bare": 0.0}
+    solve, spent = LeastSquares.fairest, []
 
-    def watch(cls, name, key):
-        method = getattr(cls, name)
-
-        def timed(*args):
-            start = perf_counter()
-            result = method(*args)
-            spent[key] += perf_counter() - start
-            return result
-
-        monkeypatch.setattr(cls, name, timed)
-
-    watch(LeastSquares, "fairest", "oracle")
-    watch(side_by_side._Rounds, "draw", "drawing")
-    total, drawn = [], []
-    for block in range(4):
-        spent |= dict.fromkeys(spent, 0.0)
+    def timed(*args):
         start = perf_counter()
-        for alpha in (1.0, 2.0):
-            for adversary in ("none", "blocks"):
-                for m in (4, 8, 16, 32, 64, 128):
-                    env = gym.make(ID, alpha=alpha, num_slots=m, adversary=adversary)
-                    agent = owo_agents.make("owo-fmtl", env)
-                    for _ in side_by_side.play(env, agent, 512, seed=0):
-                        pass
-        took = perf_counter() - start
-        for m in (4, 8, 16, 32, 64, 128):
-            scenario, rng = make_scenario("sinusoid", num_slots=m), seeding.np_random(0)[0]
-            start = perf_counter()
+        result = solve(*args)
+        spent.append(perf_counter() - start)
+        return result
+
+    monkeypatch.setattr(LeastSquares, "fairest", timed)
+    sizes = (4, 8, 16, 32, 64, 128)
+
+    def play():
+        for alpha, adversary, m in product((1.0, 2.0), ("none", "blocks"), sizes):
+            env = gym.make(ID, alpha=alpha, num_slots=m, adversary=adversary)
+            for _ in side_by_side.play(env, owo_agents.make("owo-fmtl", env), 512, seed=0):
+                pass
+
+    def draw():
+        for _, adversary, m in product((1.0, 2.0), ("none", "blocks"), sizes):
+            scenario = make_scenario("sinusoid", num_slots=m, adversary=adversary)
+            rng = seeding.np_random(0)[0]
             for first in range(1, 513, scenario.rounds_per_block):
                 scenario.draw([rng], np.array([first]))
-            spent["bare"] += 4 * (perf_counter() - start)
-        if block:
-            total.append(took - spent["oracle"])
-            drawn.append(spent["drawing"])
-            bare = (took - spent["oracle"]) / spent["bare"]
-    found = ratio(total, drawn)
+
+    times = seconds({"play": play, "draw": draw}, blocks=5)
+    oracle = np.reshape(spent, (6, 24)).sum(axis=1)[1:]  # the first call warmed up
+    rest = [took - solved for took, solved in zip(times["play"], oracle, strict=True)]
+    found = ratio(rest, times["draw"])
     print(
-        f"\n{took:.2f} s, of these {spent['oracle']:.2f} in the oracle; the rest {found:.2f} × "
-        f"drawing and laying out the data, {bare:.2f} × drawing alone"
+        f"\n{median(times['play']):.2f} s, of these {median(oracle):.2f} in the oracle; the rest "
+        f"{found:.2f} × drawing the data alone"
     )
     assert found <= 3

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from owo_agents.agent import Agent
 from owo_agents.registry import attribute, check_gradients, problem_of
 from owo_env import checks, regret
-from owo_env.fairness import sum_users
+from owo_env.fairness import extended_terms, sum_users
+from owo_env.problem import Problem
 
 Array = NDArray[Any]
 
@@ -101,62 +102,76 @@ def _rounds(env: Any, agent: Agent, rounds: int, seed: Any, certify: bool) -> It
 
 
 def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: bool) -> RoundRecord:
-    num_slots = problem_of(env).num_slots
-    fairness: Any = 0.0
     utilities: Any = 0.0
     weights: Any = 0.0
     slots: list[tuple[Any, Any, Any]] = []
     agent.begin_round(obs, info)
-    for _ in range(num_slots):
+    for _ in range(problem_of(env).num_slots):
         action = agent.act(obs, info)
         try:
-            obs, reward, _, _, info = env.step(action)
+            obs, _, _, _, info = env.step(action)
         except (ValueError, FloatingPointError) as error:
-            raise AgentError(f"agent {_name(agent)}: {error}") from error
+            raise AgentError(f"agent {name_of(agent)}: {error}") from error
         agent.learn(obs, info)
-        fairness += reward
         utilities += obs["utilities"]
         weights += np.asarray(action["weights"])
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)
-    number = info["round"]
+    problem, number = problem_of(env), info["round"]
+    utilities = utilities / problem.num_slots
+    terms: dict[str, Array] = {}
+    if certify:
+        models, played, felt = (np.stack(values, -2) for values in zip(*slots))
+        best = info["fairest_model"]
+        evaluated = attribute(env, "evaluate")(best)
+        terms = certificate(problem, agent, models[..., 0, :], best, played, felt, evaluated)
     return RoundRecord(
         round=int(number if np.ndim(number) == 0 else number[0]),
-        fairness=np.asarray(fairness),
+        fairness=sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0])),
         regret=np.asarray(info["regret"]) if "regret" in info else None,
-        utilities=utilities / num_slots,
-        weights=weights / num_slots,
+        utilities=utilities,
+        weights=weights / problem.num_slots,
         model=np.asarray(action["model"]),
         extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
         | dict(agent.report())
-        | (_certificate(env, agent, info["fairest_model"], slots) if certify else {}),
+        | terms,
     )
 
 
-def _certificate(
-    env: Any, agent: Agent, best: Array, slots: list[tuple[Any, Any, Any]]
+def certificate(
+    problem: Problem,
+    agent: Agent,
+    start: Array,
+    best: Array,
+    weights: Array,
+    utilities: Array,
+    best_utilities: Array,
 ) -> dict[str, Array]:
-    """The terms of the round's certificate, those that are finite."""
-    problem = problem_of(env)
-    models, weights, utilities = zip(*slots)
-    certificate = regret.certify(
-        problem,
-        np.stack(weights, -2),
-        np.stack(utilities, -2),
-        attribute(env, "evaluate")(best),
-    )
+    """The terms of the certificate of rounds (...,), those that are finite.
+
+    Args:
+        problem: The problem.
+        agent: Who played; its step's constant rate is read.
+        start: The models of the first slots, (..., d).
+        best: θ*_t, (..., d).
+        weights: Priorities played, (..., m, K).
+        utilities: What they gave, (..., m, K).
+        best_utilities: What θ*_t would have given, (..., m, K).
+    """
+    found = regret.certify(problem, weights, utilities, best_utilities)
     terms = {
-        "primal_regret": certificate.primal_regret,
-        "dual_regret": certificate.dual_regret,
-        "residual": certificate.residual,
+        "primal_regret": found.primal_regret,
+        "dual_regret": found.dual_regret,
+        "residual": found.residual,
     }
     rate = getattr(getattr(agent, "step", None), "learning_rate", 0.0)
     if rate > 0 and problem.gradient_bound is not None:
-        distance = np.sqrt(sum_users((models[0] - best) ** 2))
+        distance = np.sqrt(sum_users((start - best) ** 2))
         terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
     return {name: term for name, term in terms.items() if np.isfinite(term).all()}
 
 
-def _name(agent: Agent) -> str:
+def name_of(agent: Agent) -> str:
+    """What messages call an agent."""
     return getattr(agent, "name", None) or type(agent).__name__

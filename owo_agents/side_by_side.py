@@ -1,33 +1,31 @@
 """All rounds of one stream at once, where the start of each is known before any is played.
 
 With the exact oracle x_t depends on θ*_1 … θ*_{t−1}, hence on the data alone: only the m slots of
-a round follow one another, and T rounds are played as T streams of a vector environment. The
-records are those of :func:`owo_agents.play`, bit for bit, many times sooner.
+a round follow one another, and T rounds are played like T streams. The records are those of
+:func:`owo_agents.play`, bit for bit, many times sooner.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.initialization import Initialization
 from owo_agents.learner import Learner
 from owo_agents.model_step import GradientAscent
-from owo_agents.play import RoundRecord
-from owo_agents.play import play as play_in_turn
-from owo_agents.registry import attribute
+from owo_agents.play import AgentError, RoundRecord, certificate, name_of
+from owo_agents.registry import attribute, problem_of
 from owo_agents.weighting import Constant, Dual, Normalized, Weighting
-from owo_env import AIRANVectorEnv
-from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
-from owo_env.scenarios.slots import SlotData, mapped
+from owo_env.fairness import extended_terms, sum_users
+from owo_env.problem import Problem
+from owo_env.scenarios.least_squares import LeastSquares
+from owo_env.scenarios.slots import SlotData, mapped, mean_slots, play_batch, slot_of
 
 Array = NDArray[Any]
 
@@ -64,14 +62,24 @@ def play(
             f"least-squares environment with hindsight, at most {MOST_ROUNDS} rounds, and an "
             "agent that carries nothing but its start"
         )
-    scenario = _Rounds(attribute(env, "scenario"), rounds)
-    wide = AIRANVectorEnv(rounds, scenario, autoreset_mode=AutoresetMode.DISABLED)
-    starts = _Starts(agent.initialization, scenario)
-    learner = Learner(agent.weighting, agent.step, starts, target="exact")
-    (batch,) = play_in_turn(wide, learner, 1, seed, certify)
-    columns = (list(getattr(batch, f.name)) for f in dataclasses.fields(RoundRecord)[1:-1])
-    extras = (dict(zip(batch.extras, values)) for values in zip(*batch.extras.values()))
-    for record in zip(range(1, rounds + 1), *columns, extras):
+    scenario: LeastSquares = attribute(env, "scenario")
+    data = _laid(scenario, rounds, seed)
+    best, value = (found[0] for found in scenario.fairest(*data.moments()))
+    starts = agent.initialization.starts(best.T)
+    slots = list(_slots(scenario, agent, data, starts))
+    problem = problem_of(env)
+    utilities = mean_slots(slot.utilities for slot in slots)
+    fairness = sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0]))
+    extras: dict[str, Array] = {"violations": _violations(problem, slots)}
+    extras |= {name: np.moveaxis(values[0], -1, 0) for name, values in data.about.items()}
+    if certify:
+        evaluated = np.stack(list(_replayed(scenario, data, best)), -2)
+        _, weights, felt = (np.stack(values, -2) for values in zip(*slots))
+        extras |= certificate(problem, agent, starts, best.T, weights, felt, evaluated)
+    columns = (fairness, value - fairness, utilities, mean_slots(s.weights for s in slots))
+    described = (dict(zip(extras, values)) for values in zip(*extras.values()))
+    numbers = range(1, rounds + 1)
+    for record in zip(numbers, *columns, slots[-1].model, described):
         yield RoundRecord(*record)
 
 
@@ -84,50 +92,55 @@ def _forgets(weighting: Weighting) -> bool:
     )
 
 
-class _Rounds(LeastSquares):
-    """The first rounds of one stream of another scenario, as the one round of as many streams."""
+class _Slot(NamedTuple):
+    """What was played in a slot of each of T rounds: (T, d), (T, K), and the utilities (T, K)."""
 
-    name = "side-by-side"
-    summary = "rounds of one stream as streams"
-
-    def __init__(self, inner: LeastSquares, rounds: int) -> None:
-        super().__init__(inner.problem, inner.l_max)
-        self.inner, self.rounds = inner, 1
-        self.rounds_per_block, self.streams_per_draw = 1, rounds
-
-    def buffer(self, seeds: Sequence[int | None], hindsight: bool) -> RoundBuffer:
-        """The rounds of the stream of the first seed."""
-        rng, _ = seeding.np_random(seeds[0])
-        self.laid = RoundBuffer(self, [rng] * len(seeds), hindsight)
-        return self.laid
-
-    def draw(
-        self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
-    ) -> SlotData:
-        firsts = np.arange(1, len(rngs) + 1, self.inner.rounds_per_block)
-        blocks = self.inner.draw([rngs[0]] * len(firsts), firsts)  # of one stream, in turn
-
-        def laid(array: Array) -> Array:
-            """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
-            rounds = np.moveaxis(array, 0, -1).reshape(*array.shape[1:-1], -1)
-            return np.ascontiguousarray(rounds[None, ..., : len(rngs)])
-
-        return mapped(blocks, laid)
+    model: Array
+    weights: Array
+    utilities: Array
 
 
-class _Starts(Initialization):
-    """x_t of every round at once: what ``inner`` makes of the θ* of the rounds before."""
+def _laid(scenario: LeastSquares, rounds: int, seed: int) -> SlotData:
+    """The first rounds of a stream as the one round of as many streams."""
+    rng, _ = seeding.np_random(seed)
+    firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
+    blocks = scenario.draw([rng] * len(firsts), firsts)  # of one stream, in turn
 
-    def __init__(self, inner: Initialization, scenario: _Rounds) -> None:
-        super().__init__(inner.problem)
-        self.inner, self.scenario = inner, scenario
+    def laid(array: Array) -> Array:
+        """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
+        whole = np.moveaxis(array, 0, -1).reshape(*array.shape[1:-1], -1)
+        return np.ascontiguousarray(whole[None, ..., :rounds])
 
-    def start(self, batch: tuple[int, ...]) -> Array:
-        assert self.scenario.laid.model is not None
-        return self.inner.starts(self.scenario.laid.model[0].T)
+    return mapped(blocks, laid)
 
-    def update(self, target: Array) -> None:
-        """Done already."""
 
-    def _next(self, x: Any, target: Any) -> Any:
-        raise NotImplementedError
+def _slots(
+    scenario: LeastSquares, agent: Learner, data: SlotData, starts: Array
+) -> Iterator[_Slot]:
+    """Every slot of all rounds: the environment's physics, and the learner's two steps."""
+    model, weights = starts, agent.weighting.start(starts.shape[:-1])
+    for i in range(scenario.problem.num_slots):
+        slot = slot_of(data, 0, i)
+        u, gradient = play_batch(data.error, slot, model.T, weights.T, scenario.l_max)
+        if not np.isfinite(u).all():
+            k, t = np.argwhere(~np.isfinite(u))[0]
+            raise AgentError(
+                f"agent {name_of(agent)}: round {t + 1}, slot {i + 1}: the utility of user {k} is "
+                f"{u[k, t]}"
+            )
+        yield _Slot(model, weights, u.T)
+        model = agent.step.update(model, gradient.T)
+        weights = agent.weighting.update(weights, u.T, i + 1)
+
+
+def _replayed(scenario: LeastSquares, data: SlotData, model: Array) -> Iterator[Array]:
+    """Utilities (T, K) of each round's ``model``, (d, T), in every slot."""
+    for i in range(scenario.problem.num_slots):
+        yield play_batch(data.error, slot_of(data, 0, i), model, None, scenario.l_max)[0].T
+
+
+def _violations(problem: Problem, slots: Sequence[_Slot]) -> Array:
+    """How many utilities of each round lie outside [u_min, u_max], (T,)."""
+    low, high = problem.utility_bounds
+    outside = (((s.utilities < low) | (s.utilities > high)).sum(axis=-1) for s in slots)
+    return np.sum(list(outside), axis=0)
