@@ -128,7 +128,9 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: b
         terms = certificate(problem, agent, models[..., 0, :], best, played, felt, evaluated)
     return RoundRecord(
         round=int(number if np.ndim(number) == 0 else number[0]),
-        fairness=sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0])),
+        fairness=np.asarray(
+            sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0]))
+        ),
         regret=np.asarray(info["regret"]) if "regret" in info else None,
         utilities=utilities,
         weights=weights / problem.num_slots,
