@@ -1,8 +1,9 @@
-"""Two worker processes against one, on many short cells: start-up included, report left out."""
+"""Two worker processes against one: `owo bench` as a whole, on many short cells."""
 
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,19 +15,10 @@ agents: {owo-fmtl: {target: last}, cws: {target: last}}
 experiments: {it: {scenario: sinusoid, settings: {num_slots: 32}}}
 """
 
-CODE = """\
-import sys
-from pathlib import Path
-from owo_agents.benchmark import runner, suite
-from owo_agents.benchmark.results import Store
-chosen, store = suite.load(sys.argv[1]), Store(Path(sys.argv[2]))
-runner.validate(chosen)
-assert runner.run(chosen.cells(), store, jobs=int(sys.argv[3])).done == 128
-"""
-
 
 def _seconds(suite, out, jobs):
-    command = [sys.executable, "-c", CODE, suite, out, jobs]
+    owo = Path(sys.executable).with_name("owo")
+    command = [owo, "bench", suite, "--out", out, "--jobs", jobs]
     started = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
