@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+from typing_extensions import Unpack
 
 from owo_agents.adaptive_step import make_step
 from owo_agents.initialization import make_initialization
@@ -11,8 +14,19 @@ from owo_agents.weighting import Constant, Dual, Normalized, Weighting
 from owo_env.problem import Problem
 
 
+class Parts(TypedDict, total=False):
+    """The arguments of :func:`compose` that every composed agent takes."""
+
+    learning_rate: float | None
+    initialization: str | None
+    rate: float | None
+    target: str | None
+    step: str
+
+
 def compose(
     weighting: Weighting,
+    *,
     learning_rate: float | None = None,
     initialization: str | None = None,
     rate: float | None = None,
@@ -54,15 +68,11 @@ def owo_fmtl(
     initial_weights: Sequence[float] | None = None,
     step_index: str = "slot",
     modulus: str = "corrected",
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
     dual = Dual(problem, initial_weights, step_index, modulus)
-    return compose(dual, learning_rate, initialization, rate, target, step=step)
+    return compose(dual, **parts)
 
 
 def cws(
@@ -70,15 +80,11 @@ def cws(
     *,
     weights: Sequence[float] | None = None,
     total: float | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """Constant weights with OWO-FMTL's own model step and outer loop."""
     constant = Constant(problem, weights, total)
-    return compose(constant, learning_rate, initialization, rate, target, step=step)
+    return compose(constant, **parts)
 
 
 def srl(
@@ -88,7 +94,13 @@ def srl(
     target: str | None = None,
 ) -> Learner:
     """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
-    return compose(Dual(problem), learning_rate, "reset", None, target, reset_heads=True)
+    return compose(
+        Dual(problem),
+        learning_rate=learning_rate,
+        initialization="reset",
+        target=target,
+        reset_heads=True,
+    )
 
 
 def frozen(problem: Problem, *, target: str | None = None) -> Learner:
@@ -96,19 +108,15 @@ def frozen(problem: Problem, *, target: str | None = None) -> Learner:
 
     Without an oracle its own last model never moves: it stays at x_1.
     """
-    return compose(Dual(problem), 0.0, "running-mean", None, target)
+    return compose(Dual(problem), learning_rate=0.0, initialization="running-mean", target=target)
 
 
 def owo_normalized(
     problem: Problem,
     *,
     total: float | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
     weighting = Normalized(Dual(problem), total)
-    return compose(weighting, learning_rate, initialization, rate, target, step=step)
+    return compose(weighting, **parts)

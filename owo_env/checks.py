@@ -1,10 +1,13 @@
 """Errors that name the argument, its value and what is allowed."""
 
 import difflib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import typing_extensions
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
@@ -76,9 +79,26 @@ def whole(argument: str, value: object, *, low: int, high: int | None = None) ->
 def keywords(what: str, callable_: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Raise TypeError, with the nearest names, if ``callable_`` does not take a keyword."""
     parameters = inspect.signature(callable_).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
     known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for p in parameters:
+        if p.kind is p.VAR_KEYWORD:
+            unpacked = _unpacked(callable_, p.name)
+            if unpacked is None:
+                return  # it takes anything
+            known += unpacked
     for name in given:
         if name not in known:
             raise TypeError(str(unknown(f"argument of {what}", name, known)))
+
+
+def _unpacked(callable_: Callable[..., Any], name: str) -> list[str] | None:
+    """The keywords behind ``**name: Unpack[ATypedDict]``; None without such an annotation."""
+    while isinstance(callable_, functools.partial):
+        callable_ = callable_.func
+    try:
+        hint = typing_extensions.get_type_hints(callable_).get(name)
+    except NameError:  # annotations that only a type checker can read
+        return None
+    if typing_extensions.get_origin(hint) is not typing_extensions.Unpack:
+        return None
+    return list(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))

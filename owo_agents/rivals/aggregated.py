@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.agent import Info, Observation
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.rivals.per_user import Effective, PerUser
 from owo_env.problem import Problem
 
@@ -163,11 +164,7 @@ def aggregated(
     *,
     aggregator: str,
     options: Mapping[str, Any] | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """An agent around a TorchJD aggregator.
 
@@ -175,11 +172,7 @@ def aggregated(
         problem: The problem.
         aggregator: A class of ``torchjd.aggregation``, or ``"package.module:Class"``.
         options: Arguments of that class, beside those that the problem decides.
-        learning_rate: η; this and the rest as for :func:`owo_agents.methods.compose`.
-        initialization: Likewise.
-        rate: Likewise.
-        target: Likewise.
-        step: Likewise.
+        parts: As for :func:`owo_agents.methods.compose`.
 
     Raises:
         ImportError: TorchJD, or what the aggregator needs, is not installed.
@@ -189,12 +182,8 @@ def aggregated(
     build = partial(find("aggregation", aggregator), **{**decided, **(options or {})})
     return compose(
         Effective(problem),
-        learning_rate,
-        initialization,
-        rate,
-        target,
-        step=step,
         learner=partial(Aggregated, build=build),
+        **parts,
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.rivals.per_user import Effective, PerUser
 from owo_agents.weighting import Dual, Weighting
 from owo_env import checks
@@ -112,22 +113,10 @@ def _agent(
     *,
     weighting: Callable[[Problem], Weighting],
     learner: Callable[..., Learner] = Learner,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """A rival around ``weighting``; the rest as for :func:`owo_agents.methods.compose`."""
-    return compose(
-        weighting(problem),
-        learning_rate,
-        initialization,
-        rate,
-        target,
-        step=step,
-        learner=learner,
-    )
+    return compose(weighting(problem), learner=learner, **parts)
 
 
 ftl = partial(_agent, weighting=FollowTheLeader)
@@ -140,12 +129,7 @@ def hedge(
     *,
     sharpness: float | None = None,
     total: float | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """Exponential weights over users; see :class:`Hedge`."""
-    weighting = Hedge(problem, sharpness, total)
-    return compose(weighting, learning_rate, initialization, rate, target, step=step)
+    return compose(Hedge(problem, sharpness, total), **parts)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.model_step import default_rate
 from owo_agents.rivals.aggregated import find
 from owo_agents.weighting import Weighting
@@ -145,11 +146,7 @@ def scalarized(
     scalarizer: str,
     options: Mapping[str, Any] | None = None,
     weight_rate: float | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
-    step: str = "fixed",
+    **parts: Unpack[Parts],
 ) -> Learner:
     """An agent around a TorchJD scalarizer.
 
@@ -159,11 +156,7 @@ def scalarized(
         options: Arguments of that class, beside those that the problem decides.
         weight_rate: Step of the scalarizer's own parameters; default the model's, as in one
             optimizer for both.
-        learning_rate: η; this and the rest as for :func:`owo_agents.methods.compose`.
-        initialization: Likewise.
-        rate: Likewise.
-        target: Likewise.
-        step: Likewise.
+        parts: As for :func:`owo_agents.methods.compose`.
 
     Raises:
         ImportError: TorchJD is not installed.
@@ -172,15 +165,12 @@ def scalarized(
     decided = _OPTIONS.get(scalarizer, lambda problem: {})(problem)
     build = partial(find("scalarization", scalarizer), **{**decided, **(options or {})})
     if weight_rate is None:
-        weight_rate = default_rate(problem) if learning_rate is None else learning_rate
+        rate = parts.get("learning_rate")
+        weight_rate = default_rate(problem) if rate is None else rate
     return compose(
         Scalarized(problem, build, weight_rate),
-        learning_rate,
-        initialization,
-        rate,
-        target,
-        step=step,
         learner=ScalarizedLearner,
+        **parts,
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.rl.policy import Policy, fitting
 from owo_agents.weight_control import RoundView
 from owo_agents.weighting import Weighting
@@ -46,10 +47,7 @@ def learned(
     problem: Problem,
     *,
     path: str | None = None,
-    learning_rate: float | None = None,
-    initialization: str | None = None,
-    rate: float | None = None,
-    target: str | None = None,
+    **parts: Unpack[Parts],
 ) -> Learner:
     """An agent whose weights a trained policy chooses.
 
@@ -57,14 +55,11 @@ def learned(
         problem: The problem.
         path: The policy: its file, the folder of ``owo train-rl``, or the name of a shipped one;
             default the shipped one that fits.
-        learning_rate: As for ``owo-fmtl``.
-        initialization: Likewise.
-        rate: Likewise.
-        target: Likewise.
+        parts: As for :func:`owo_agents.methods.compose`.
 
     Raises:
         ValueError: No such file, no policy, or one of another K, α, dimension or utility bounds.
     """
     policy = Policy.load(fitting(problem) if path is None else path)
     policy.check(problem)
-    return compose(Learned(problem, policy), learning_rate, initialization, rate, target)
+    return compose(Learned(problem, policy), **parts)
