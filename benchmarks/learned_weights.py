@@ -16,10 +16,10 @@ import numpy as np
 
 import owo_agents
 from owo_agents.benchmark.statistics import estimate
-from owo_agents.cli import pairs
 from owo_agents.methods import compose
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.train import HELD_OUT
+from owo_agents.terminal import pairs
 
 FIRST_SEED = HELD_OUT + 100_000  # beyond the streams that `owo train-rl` chooses its best on
 

@@ -12,23 +12,18 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
-from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 
 import owo_agents
 import owo_env
 from owo_agents.benchmark import (
-    certificates,
     leaderboard,
     manifest,
     publish,
@@ -40,11 +35,12 @@ from owo_agents.benchmark import (
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_pair
-from owo_agents.benchmark.leaderboard import Board
-from owo_agents.benchmark.plan import Experiment, Suite
+from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
+from owo_agents.benchmark.selection import narrowed, overridden
 from owo_agents.rl.command import train_rl
+from owo_agents.terminal import announce, console, finish, pairs, refusing, show, summary, tidy
 from owo_agents.watch import watch
 from owo_env import checks
 from owo_env.scenarios import scenario_class, traces
@@ -56,8 +52,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-console = Console(emoji=False)
-errors = Console(stderr=True, soft_wrap=True, emoji=False)
 
 Settings = Annotated[
     list[str] | None,
@@ -80,8 +74,8 @@ def list_() -> None:
         table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
         table.add_column(no_wrap=True, style="cyan")
         table.add_column()
-        for name, summary in found.items():
-            table.add_row(escape(name), escape(summary))
+        for name, line in found.items():
+            table.add_row(escape(name), escape(line))
         console.print(table)
 
 
@@ -209,13 +203,6 @@ def report(
             announce([publish.table(folder, found, format_)])
 
 
-def main() -> None:
-    """The console script: like ``python -m``, it finds modules in the present folder."""
-    sys.path.insert(0, os.getcwd())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
-    app()
-
-
 @app.command()
 def record(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npz or .parquet file.")],
@@ -230,17 +217,6 @@ def record(
     console.print(f"{escape(str(path))}: {rounds} rounds of {escape(scenario)}")
 
 
-@contextlib.contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what is wrong with a call into one line and exit code 2."""
-    try:
-        yield
-    except (ValueError, TypeError, ImportError, OSError) as error:
-        text = " ".join(str(error).split())
-        errors.print(f"[bold red]owo:[/bold red] {escape(text)}", highlight=False)
-        raise typer.Exit(2) from error
-
-
 app.command("train-rl")(refusing()(train_rl))
 
 
@@ -250,68 +226,6 @@ def scenario_summary(name: str) -> str:
         return scenario_class(name).summary
     except ImportError as error:
         return f"not available: {error}"
-
-
-def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` options as a mapping; values are read as YAML (numbers, lists, texts)."""
-    found = {}
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ValueError(f"{option} {text!r}: must be KEY=VALUE")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{option} {text!r}: {value!r} is no YAML value") from error
-    return found
-
-
-def overridden(
-    chosen: Suite,
-    settings: dict[str, Any],
-    digits: str | None,
-    rounds: int | None,
-    seeds: int | None,
-) -> Suite:
-    """The suite with the settings, rounds and seeds that the command line asks for."""
-    if rounds is not None:
-        chosen = chosen.changed(lambda _: {"rounds": checks.whole("--rounds", rounds, low=1)})
-    if seeds is not None:
-        count = checks.whole("--seeds", seeds, low=1)
-        chosen = chosen.changed(lambda _: {"seeds": tuple(range(count))})
-    if settings:
-        chosen = chosen.changed(lambda e: e.with_settings(settings))
-    if digits is not None:
-        deep = [e for e in chosen.experiments if e.scenario == "rainbow-mnist"]
-        if not deep:
-            raise ValueError(f"--digits {digits}: suite {chosen.name!r} has no rainbow-mnist")
-        chosen = chosen.changed(lambda e: e.with_settings({"digits": digits}) if e in deep else {})
-    return chosen
-
-
-def narrowed(chosen: Suite, only: Sequence[str]) -> Suite:
-    """The part of the suite that every ``--only`` admits; one key given twice admits either."""
-    wanted: dict[str, set[str]] = {}
-    for text in only:
-        key, _, value = text.partition("=")
-        known = {
-            "agent": {n for e in chosen.experiments for a in e.agents for n in e.called(a)},
-            "scenario": {e.scenario for e in chosen.experiments},
-            "experiment": {e.name for e in chosen.experiments},
-        }
-        checks.one_of("--only key", key, known)
-        checks.one_of(f"{key} in --only", value, known[key])
-        wanted.setdefault(key, set()).add(value)
-
-    def keep(experiment: Experiment, label: str) -> bool:
-        have = {
-            "agent": experiment.called(label),
-            "scenario": {experiment.scenario},
-            "experiment": {experiment.name},
-        }
-        return all(have[key] & values for key, values in wanted.items())
-
-    return chosen.narrowed(keep)
 
 
 def execute(
@@ -362,12 +276,6 @@ def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str
     return tuning.tune(chosen, store, run_all)
 
 
-def tidy(store: Store, chosen: Suite) -> None:
-    """Set foreign and damaged files aside, and say which."""
-    for line in store.tidy(cell.key for cell in chosen.cells()):
-        errors.print(f"[yellow]set aside[/yellow] {escape(line)}", highlight=False)
-
-
 def show_rounds(cell: Cell) -> None:
     """Play the cell before the eyes; what fails here fails again in the run and is reported."""
     shown = replace(cell, settings={**cell.settings, "render_mode": "ansi"})
@@ -376,60 +284,8 @@ def show_rounds(cell: Cell) -> None:
         watch(env, agent, cell.rounds, cell.seed, console)
 
 
-def show(boards: Sequence[Board]) -> None:
-    """The leaderboards; of an experiment with a grid one table of its headline figure."""
-    for _, group in groupby(boards, key=lambda board: board.experiment.name):
-        together = list(group)
-        if len(together) > 1:
-            console.print(tables.grid_table(together))
-        else:
-            console.print(tables.terminal(together[0], console.width))
-            if (verdicts := tables.claims_table(together[0])).row_count:
-                console.print(verdicts)
-        baseline = together[0].experiment.baseline
-        runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
-        for check in certificates.checks_of(runs):
-            console.print(f"{baseline}, {check.name}: {check}", highlight=False, markup=False)
-
-
-def summary(board: Board) -> Panel:
-    """The figures of a single run."""
-    table = Table.grid(padding=(0, 2))
-    for metric in board.metrics:
-        figure = board.rows[0].figures.get(metric.key)
-        text = tables.figure_text(figure, metric.digits, spread=False)
-        table.add_row(escape(metric.title), text, f"[dim]{escape(metric.meaning)}[/dim]")
-    cell = next(iter(board.runs[board.rows[0].label].values())).cell
-    title = f"{cell.agent} on {cell.scenario}: {cell.rounds} rounds, seed {cell.seed}"
-    return Panel(table, title=escape(title), title_align="left", expand=False)
-
-
-def announce(paths: Sequence[Path]) -> None:
-    """Say what was written, folders once."""
-    for folder, group in groupby(paths, key=lambda path: path.parent):
-        names = [path.name for path in group]
-        what = names[0] if len(names) == 1 else f"{len(names)} files"
-        console.print(
-            f"wrote {escape(str(folder / what if len(names) == 1 else folder))} "
-            f"{'' if len(names) == 1 else f'({what})'}",
-            highlight=False,
-        )
-
-
-def finish(outcome: runner.Outcome, names: Mapping[str, str]) -> None:
-    """Report skipped and failed runs, those with one error together, and exit accordingly."""
-    if outcome.skipped:
-        console.print(f"{outcome.skipped} runs were there already (--force runs them again)")
-    by_error: dict[str, list[str]] = {}
-    for cell, error in outcome.failures:
-        by_error.setdefault(error, []).append(names[cell.key])
-    for error, runs in by_error.items():
-        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
-        which = escape("; ".join(runs[:3]))
-        errors.print(f"[red]failed[/red] {which}{more}: {escape(error)}", highlight=False)
-    if outcome.interrupted:
-        errors.print("interrupted: what is done is kept; the same command goes on from there")
-        raise typer.Exit(130)
-    if outcome.failures:
-        errors.print(f"[bold red]{len(outcome.failures)} runs failed[/bold red]")
-        raise typer.Exit(1)
+def main() -> None:
+    """The console script: like ``python -m``, it finds modules in the present folder."""
+    sys.path.insert(0, os.getcwd())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
+    app()

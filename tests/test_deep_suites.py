@@ -5,7 +5,7 @@ import pytest
 
 from owo_agents.benchmark import runner, suite
 from owo_agents.benchmark.execution import execute
-from owo_agents.cli import overridden
+from owo_agents.benchmark.selection import overridden
 
 
 def played(name):

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 import owo_agents
+from owo_agents.terminal import console, pairs
 from owo_env.problem import Problem
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def train_rl(
     ] = None,
 ) -> None:
     """Train a policy that weighs the users, with stable-baselines3; it then plays as `rl:DIR`."""
-    from owo_agents.cli import console, pairs
     from owo_agents.rl.train import Training, train
 
     training = Training(
