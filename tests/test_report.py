@@ -228,3 +228,33 @@ def test_a_report_of_a_whole_suite_file(tmp_path):
     (experiment,) = yaml.safe_load(text)["experiments"]
     assert experiment["scenario"] == "sinusoid"
     assert experiment["rounds"] == 3
+
+
+def test_a_diverged_run_stays_in_the_table_and_leaves_the_charts(tmp_path):
+    store, (board,) = done(small(), tmp_path)
+    wild = board.runs["equal"][1]
+    wild = dataclasses.replace(wild, utilities=wild.utilities - 1e6, fairness=wild.fairness - 1e6)
+    runs = {**board.runs, "equal": {**board.runs["equal"], 1: wild}}
+    (section,) = sections([dataclasses.replace(board, runs=runs)])
+    ((shown, own),) = section.boards
+    assert shown.runs["equal"][1] is wild
+    for chart in own:
+        assert chart.title.endswith("(without diverged runs)")
+        assert chart.caption.endswith("Left out, since they diverged: equal (seed 1).")
+        values = [v for panel in chart.panels for series in panel.series for v in series.y]
+        assert min(values) > -100
+    (calm,) = sections([board])
+    assert not any("diverged" in chart.caption for _, charts in calm.boards for chart in charts)
+
+
+def test_where_every_run_diverged_there_are_no_charts(tmp_path):
+    store, (board,) = done(small(), tmp_path)
+    runs = {
+        label: {
+            seed: dataclasses.replace(run, utilities=run.utilities - 1e6)
+            for seed, run in by_seed.items()
+        }
+        for label, by_seed in board.runs.items()
+    }
+    (section,) = sections([dataclasses.replace(board, runs=runs)])
+    assert list(section.charts()) == []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from owo_agents.benchmark.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.frontier import frontier
-from owo_agents.benchmark.leaderboard import Board
+from owo_agents.benchmark.leaderboard import Board, settled
 from owo_agents.benchmark.plan import Experiment
 
 
@@ -40,7 +40,22 @@ def sections(boards: Sequence[Board]) -> list[Section]:
     found = []
     for _, group in groupby(boards, key=lambda board: board.experiment.name):
         together = list(group)
-        across = [c for c in (sweep(together), frontier(together)) if c is not None]
-        own = [(board, charts_of(board)) for board in together]
-        found.append(Section(together[0].experiment, across, own))
+        calm = [settled(board) for board in together]
+        left = [board for board, _ in calm if board is not None]
+        out = [name for _, names in calm for name in names]
+        across = [c for c in (sweep(left), frontier(left)) if c is not None] if left else []
+        own = [
+            (board, [] if shown is None else [_without(c, names) for c in charts_of(shown)])
+            for board, (shown, names) in zip(together, calm)
+        ]
+        found.append(Section(together[0].experiment, [_without(c, out) for c in across], own))
     return found
+
+
+def _without(chart: Chart, names: Sequence[str]) -> Chart:
+    """The chart, saying which diverged runs it leaves out."""
+    if not names:
+        return chart
+    note = f" Left out, since they diverged: {', '.join(names)}."
+    title = f"{chart.title} (without diverged runs)"
+    return replace(chart, title=title, caption=chart.caption + note)

@@ -11,6 +11,8 @@ from owo_agents.benchmark.plan import Experiment, Suite, Variant
 from owo_agents.benchmark.results import Result, Store
 from owo_agents.benchmark.statistics import Estimate
 
+DIVERGED = 100
+
 Runs = dict[str, dict[int, Result]]
 """Results by label, then by seed."""
 
@@ -75,6 +77,26 @@ def boards(suite: Suite, store: Store) -> list[Board]:
             if runs:
                 found.append(_board(experiment, variant, runs))
     return found
+
+
+def settled(board: Board) -> tuple[Board | None, list[str]]:
+    """The board without the runs that diverged, and what those are called.
+
+    A run diverged if a user's mean utility of some round lies ``DIVERGED`` widths of
+    [u_min, u_max] below u_min. One such run would be all that a chart shows.
+    """
+    runs: Runs = {}
+    names = []
+    for label, by_seed in board.runs.items():
+        for seed, result in by_seed.items():
+            u_min, u_max = result.problem["utility_bounds"]
+            if result.utilities.min() < u_min - DIVERGED * (u_max - u_min):
+                names.append(f"{label} (seed {seed})")
+            else:
+                runs.setdefault(label, {})[seed] = result
+    if not names:
+        return board, []
+    return (_board(board.experiment, board.variant, runs) if runs else None), names
 
 
 def _board(experiment: Experiment, variant: Variant, runs: Runs) -> Board:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,9 @@ def draw(chart: Chart, subject: str, formats: Sequence[str]) -> dict[str, bytes]
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(chart)
-        title = f"{_short(subject, 60)}: {chart.title}"
+        title = textwrap.fill(
+            f"{_short(subject, 60)}: {chart.title}", int(9.5 * figure.get_figwidth())
+        )
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return {name: _bytes(figure, name) for name in formats}
 
