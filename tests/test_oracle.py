@@ -4,12 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from gymnasium.utils import seeding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from owo_env.fairness import extended_change, extended_terms, fairness
 from owo_env.oracle import Fairest, fairest_model
+from owo_env.scenarios import make_scenario
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 SINUSOID = {"l_max": 6.0, "u_min": 2.0, "bounds": (-1.0, 1.0), "anchor": np.zeros(4)}
@@ -265,3 +267,13 @@ def test_a_round_that_cannot_be_solved_is_an_error(monkeypatch):
     monkeypatch.setattr("owo_env.oracle.MAX_ITERATIONS", 1)
     with pytest.raises(ArithmeticError, match="round 0 of the batch"):
         fairest_model(*sinusoids(3, 8, seed=0), alpha=1.0, **SINUSOID)
+
+
+def test_faces_do_not_alternate_for_ever():
+    """Rounds in which a bound pushes the search back into a face that it had just left."""
+    for seed, m in ((201, 3), (5, 1), (17, 2)):
+        scenario = make_scenario("sinusoid", num_slots=m, adversary="blocks")
+        H, b, s = scenario.draw([seeding.np_random(seed)[0]], np.ones(1, int)).moments()
+        rounds = [np.moveaxis(a[..., 0], -1, 1) for a in (H, b, s)]
+        found = fairest_model(*rounds, alpha=1.0, **SINUSOID)
+        assert found.iterations.max() <= 60
