@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import math
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,14 +92,19 @@ def keywords(what: str, callable_: Callable[..., Any], given: Mapping[str, Any])
             raise TypeError(str(unknown(f"argument of {what}", name, known)))
 
 
+_UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}
+
+
 def _unpacked(callable_: Callable[..., Any], name: str) -> list[str] | None:
     """The keywords behind ``**name: Unpack[ATypedDict]``; None without such an annotation."""
     while isinstance(callable_, functools.partial):
         callable_ = callable_.func
+    if isinstance(callable_, type):
+        callable_ = vars(callable_).get("__init__", callable_)
     try:
         hint = typing_extensions.get_type_hints(callable_).get(name)
-    except NameError:  # annotations that only a type checker can read
+    except Exception:  # no annotations, or such as only a type checker can read
         return None
-    if typing_extensions.get_origin(hint) is not typing_extensions.Unpack:
+    if typing_extensions.get_origin(hint) not in _UNPACK:
         return None
     return list(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))

@@ -1,5 +1,7 @@
 """The parts of the agents against their formulas' properties; the registry and the loop."""
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -227,6 +229,8 @@ def test_an_agent_of_ones_own_needs_only_act():
     [
         ("owo-fmlt", {}, ValueError, "did you mean 'owo-fmtl'"),
         ("owo-fmtl", {"learning_rat": 1}, TypeError, "did you mean 'learning_rate'"),
+        ("ftl", {"learning_rat": 1}, TypeError, "did you mean 'learning_rate'"),
+        ("cws-tuned", {"learning_rat": 1}, TypeError, "did you mean 'learning_rate'"),
         ("owo-fmtl", {"learning_rate": -1}, ValueError, "learning_rate=-1"),
         ("owo-fmtl", {"initial_weights": (1, 2, 3)}, ValueError, "initial_weights"),
         ("owo-fmtl", {"target": "next"}, ValueError, "unknown target 'next'"),
@@ -268,3 +272,18 @@ def test_an_agent_that_blows_up_is_named_with_round_and_slot():
     env = gym.make(ID)
     with pytest.raises(owo_agents.AgentError, match=r"BlowsUp: round 1, slot 4: .* not finite"):
         list(owo_agents.play(env, BlowsUp(env.unwrapped.problem), 1, seed=0))
+
+
+class Factory:
+    """A callable that makes agents and takes anything."""
+
+    def __call__(self, problem, **anything: "no.such.annotation"):  # noqa: F821
+        return Still(problem)
+
+
+def test_a_factory_may_take_anything():
+    env = gym.make(ID)
+    owo_agents.register("anything", Factory())
+    owo_agents.register("partly", partial(Factory(), shade=1))
+    for name in ("anything", "partly"):
+        assert isinstance(owo_agents.make(name, env, colour="red"), Still)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.agent import Info, Observation
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.play import play
 from owo_agents.registry import attribute
 from owo_agents.weighting import Constant, Weighting
@@ -41,7 +42,7 @@ class TunedConstant(Learner):
         totals: The c to try, in units of OWO-FMTL's first total.
         rounds: Rounds of each tuning stream.
         seeds: Tuning streams for each point of the grid.
-        options: ``learning_rate``, ``initialization``, ``rate`` and ``target``, as for ``cws``.
+        options: ``learning_rate`` and the other :class:`owo_agents.methods.Parts`.
 
     Raises:
         ValueError: The scenario has no native vector environment to tune in.
@@ -55,7 +56,7 @@ class TunedConstant(Learner):
         totals: Sequence[float] = TOTALS,
         rounds: int = 48,
         seeds: int = 2,
-        **options: Any,
+        **options: Unpack[Parts],
     ) -> None:
         plain = compose(Constant(problem), **options)
         super().__init__(plain.weighting, plain.step, plain.initialization, plain.target)
