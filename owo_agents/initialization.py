@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,7 @@ class Initialization(ABC):
         """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""
         self.rounds += 1
         x = self.start(target.shape[:-1])
-        self.x = self._next(x, target).astype(x.dtype, copy=False)
+        self.x = self.problem.project(self._next(x, target).astype(x.dtype, copy=False))
 
     def starts(self, targets: Floats) -> Floats:
         """x_t of each of T rounds of one stream whose θ*_t are known beforehand; learns from all.
@@ -51,11 +52,13 @@ class Initialization(ABC):
             Shape (T, d), the bits of as many calls of :meth:`start` and :meth:`update`.
         """
         x: list[float] = self.start(()).tolist()
+        low, high = self.problem.model_bounds or (-math.inf, math.inf)
         found = []
         for target in targets.tolist():  # numbers cost less than arrays of a few
             found.append(x)
             self.rounds += 1
-            x = [self._next(x_j, target_j) for x_j, target_j in zip(x, target)]
+            moved = [self._next(x_j, target_j) for x_j, target_j in zip(x, target)]
+            x = [min(max(x_j, low), high) for x_j in moved]  # rounding may lead out of Θ
         self.x = np.array(x)
         return np.array(found, order="F")
 

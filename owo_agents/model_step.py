@@ -57,8 +57,7 @@ class ModelStep(ABC):
 
     def update(self, model: Floats, gradient: Floats) -> Floats:
         """The next slot's model, shape (..., d), in the dtype of the problem."""
-        moved = self.rate(model, gradient) * gradient
-        moved += model
+        moved = model + self.rate(model, gradient) * gradient
         return self.problem.project(moved.astype(model.dtype, copy=False))
 
     def end_round(self, target: Floats) -> None:

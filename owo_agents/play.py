@@ -114,7 +114,7 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: b
             raise AgentError(f"agent {name_of(agent)}: {error}") from error
         agent.learn(obs, info)
         utilities += obs["utilities"]
-        weights += np.asarray(action["weights"])
+        weights += np.asarray(action["weights"], float)
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)

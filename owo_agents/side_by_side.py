@@ -17,11 +17,13 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
+from owo_agents.initialization import INITIALIZATIONS
 from owo_agents.learner import Learner
 from owo_agents.model_step import GradientAscent
 from owo_agents.play import AgentError, RoundRecord, certificate, name_of
 from owo_agents.registry import attribute, problem_of
 from owo_agents.weighting import Constant, Dual, Normalized, Weighting
+from owo_env import checks
 from owo_env.fairness import extended_terms, sum_users
 from owo_env.problem import Problem
 from owo_env.scenarios.least_squares import LeastSquares
@@ -38,6 +40,7 @@ def possible(env: gym.Env[Any, Any], agent: Agent, rounds: int) -> bool:
         type(agent) is Learner
         and agent.target == "exact"
         and type(agent.step) is GradientAscent
+        and type(agent.initialization) in INITIALIZATIONS.values()
         and _forgets(agent.weighting)
         and not isinstance(env, VectorEnv)
         and isinstance(attribute(env, "scenario"), LeastSquares)
@@ -56,6 +59,7 @@ def play(
         ValueError: Not :func:`possible`.
         AgentError: As in :func:`owo_agents.play`.
     """
+    checks.whole("rounds", rounds, low=1)
     if not possible(env, agent, rounds):
         raise ValueError(
             f"agent {type(agent).__name__}: cannot be played side by side: it needs a scalar "
@@ -103,15 +107,15 @@ class _Slot(NamedTuple):
 def _laid(scenario: LeastSquares, rounds: int, seed: int) -> SlotData:
     """The first rounds of a stream as the one round of as many streams."""
     rng, _ = seeding.np_random(seed)
-    firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
-    blocks = scenario.draw([rng] * len(firsts), firsts)  # of one stream, in turn
+    firsts = range(1, rounds + 1, scenario.rounds_per_block)
+    blocks = [scenario.draw([rng], np.array([first])) for first in firsts]
 
-    def laid(array: Array) -> Array:
-        """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
-        whole = np.moveaxis(array, 0, -1).reshape(*array.shape[1:-1], -1)
-        return np.ascontiguousarray(whole[None, ..., :rounds])
+    def laid(*parts: Array) -> Array:
+        """Blocks (rounds, …, 1) → (1, …, rounds of all)."""
+        whole = np.concatenate([part[..., 0] for part in parts])[:rounds]
+        return np.ascontiguousarray(np.moveaxis(whole, 0, -1)[None])
 
-    return mapped(blocks, laid)
+    return mapped(laid, *blocks)
 
 
 def _slots(
@@ -122,11 +126,12 @@ def _slots(
     for i in range(scenario.problem.num_slots):
         slot = slot_of(data, 0, i)
         u, gradient = play_batch(data.error, slot, model.T, weights.T, scenario.l_max)
-        if not np.isfinite(u).all():
-            k, t = np.argwhere(~np.isfinite(u))[0]
+        if not (np.isfinite(u).all() and np.isfinite(weights).all()):
+            fine = np.isfinite(u).all(axis=0) & np.isfinite(weights).all(axis=1)
+            t = int(np.flatnonzero(~fine)[0])
             raise AgentError(
-                f"agent {name_of(agent)}: round {t + 1}, slot {i + 1}: the utility of user {k} is "
-                f"{u[k, t]}"
+                f"agent {name_of(agent)}: round {t + 1}, slot {i + 1}: priorities {weights[t]} and "
+                f"utilities {u[:, t]} are not finite"
             )
         yield _Slot(model, weights, u.T)
         model = agent.step.update(model, gradient.T)

@@ -130,9 +130,9 @@ def dual_gradient(p: Floats, u: Floats, alpha: float) -> Floats:
     """g^w = ∇_w Ψ = p^{−1/α} − u, below eq. 9; zero at α = 0, where W is a point."""
     if alpha == 0:
         return np.zeros_like(p)
-    gradient = 1 / p if alpha == 1 else p ** (-1 / alpha)
-    gradient -= u
-    return gradient
+    if alpha == 1:
+        return 1 / p - u
+    return p ** (-1 / alpha) - u
 
 
 def dual_modulus(alpha: float, u_min: float, constants: str = "corrected") -> float:

@@ -324,7 +324,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             number, slot, mask = self._buffer.round.copy(), self._slot.copy(), self._all.copy()
         else:
             number, slot, mask = self._buffer.round * mask, self._slot * mask, mask.copy()
-        info: dict[str, Any] = {"round": number, "_round": mask, "slot": slot, "_slot": mask}
+        info: dict[str, Any] = {
+            **{"round": number, "_round": mask},
+            **{"slot": slot, "_slot": mask.copy()},
+        }
         if done is None:
             return info
         ended: dict[str, Any] = {"violations": self._violations * done}

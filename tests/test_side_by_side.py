@@ -1,12 +1,18 @@
 """Rounds played side by side against the same rounds played in turn."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import owo_agents
 from owo_agents import side_by_side
+from owo_agents.initialization import Initialization, RunningMean
+from owo_agents.learner import Learner
 from owo_env.scenarios import least_squares
+from owo_env.scenarios.sinusoid import Sinusoid
+from owo_env.scenarios.slots import Samples
 
 ID = "AIRAN-FairMTL-v0"
 
@@ -73,3 +79,54 @@ def test_what_depends_on_earlier_play_is_refused(agent, arguments, options, roun
     assert not side_by_side.possible(env, learner, rounds)
     with pytest.raises(ValueError, match="side by side"):
         next(side_by_side.play(env, learner, rounds, seed=0))
+
+
+class Bent(Initialization):
+    """An outer loop of a user's own, which looks at all coordinates together."""
+
+    def _next(self, x, target):
+        return x + 0.1 * (target - x) / (1 + np.linalg.norm(target - x, axis=-1, keepdims=True))
+
+
+def test_an_outer_loop_of_a_users_own_is_played_in_turn():
+    env = gym.make(ID, num_slots=4)
+    plain = owo_agents.make("owo-fmtl", env)
+    learner = Learner(plain.weighting, plain.step, Bent(plain.problem))
+    assert not side_by_side.possible(env, learner, 5)
+    assert len(list(owo_agents.play(env, learner, 5, seed=0))) == 5
+
+
+class ArrayByArray(Sinusoid):
+    """A scenario that draws array by array, each stream's from its own generator."""
+
+    def draw(self, rngs, first_round):
+        shape = self.rounds_per_block, self.problem.num_slots
+        tau = np.stack([rng.random((*shape, 2)) for rng in rngs], -1)
+        y = np.stack([rng.normal(size=(*shape, 2)) for rng in rngs], -1)
+        return Samples(np.stack([tau**j for j in range(4)], 2), y)
+
+
+def test_a_scenario_of_a_users_own_keeps_its_stream():
+    env = gym.make(ID, scenario=ArrayByArray(num_slots=8))
+    theirs = list(owo_agents.play(env, owo_agents.make("owo-fmtl", env), 10, seed=1))
+    ours = list(side_by_side.play(env, owo_agents.make("owo-fmtl", env), 10, seed=1))
+    assert_same_records(ours, theirs)
+
+
+def test_rounding_does_not_lead_the_start_out_of_bounds():
+    problem = gym.make(ID, num_slots=4).unwrapped.problem
+    problem = dataclasses.replace(problem, model_bounds=(-0.7, 0.7))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        x, target = rng.uniform(-0.7, 0.7, 4), np.full(4, 0.7)
+        start = RunningMean(dataclasses.replace(problem, initial_model=x))
+        assert start.starts(np.stack([target, target])).max() <= 0.7
+        in_turn = RunningMean(dataclasses.replace(problem, initial_model=x))
+        in_turn.update(target)
+        assert in_turn.start(()).max() <= 0.7
+
+
+def test_no_rounds_are_refused():
+    env = gym.make(ID, num_slots=4)
+    with pytest.raises(ValueError, match="rounds=0"):
+        next(side_by_side.play(env, owo_agents.make("owo-fmtl", env), 0, seed=0))

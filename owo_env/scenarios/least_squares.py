@@ -61,9 +61,7 @@ class LeastSquares(Scenario):
         """The next ``rounds_per_block`` rounds of each stream.
 
         Args:
-            rngs: One generator a stream; each stream's data come from its own alone, and all of
-                them before the next stream's: one generator given several times gives as many
-                blocks of its stream, one after the other.
+            rngs: One generator a stream; each stream's data come from its own alone.
             first_round: The number (from 1) of each stream's first round in the block, (N,).
         """
 
@@ -179,7 +177,7 @@ class RoundBuffer:
             return
         if self.data is None:
             n = len(self.rngs)
-            self.data = mapped(data, lambda array: np.empty((*array.shape[:-1], n), array.dtype))
+            self.data = mapped(lambda array: np.empty((*array.shape[:-1], n), array.dtype), data)
         neighbours = which[-1] - which[0] + 1 == len(which)
         at = slice(which[0], which[-1] + 1) if neighbours else which
         for whole, part in zip(self.data.arrays, data.arrays):

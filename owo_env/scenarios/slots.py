@@ -175,13 +175,16 @@ def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
     return [np.moveaxis(array[r, i, ..., n], 0, -1) for array in data.arrays]
 
 
-def mapped(data: SlotData, change: Callable[[NDArray[Any]], NDArray[Any]]) -> SlotData:
-    """The same kind of data with each array changed."""
-    about = {name: change(values) for name, values in data.about.items()}
+def mapped(change: Callable[..., NDArray[Any]], *parts: SlotData) -> SlotData:
+    """Data of the same kind, each array made by ``change`` of the parts' own."""
+    first = parts[0]
+    about = {name: change(*(part.about[name] for part in parts)) for name in first.about}
     arrays: dict[str, Any] = {
-        name: change(array) for name, array in vars(data).items() if name != "about"
+        name: change(*(vars(part)[name] for part in parts))
+        for name in vars(first)
+        if name != "about"
     }
-    return replace(data, about=about, **arrays)
+    return replace(first, about=about, **arrays)
 
 
 def mean_slots(values: Any) -> Floats:
