@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from owo_agents.benchmark import certificates, runner, tables
+from owo_agents.benchmark import certificates, claims, runner, tables
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.results import Store
@@ -61,6 +61,10 @@ def show(boards: Sequence[Board]) -> None:
         together = list(group)
         if len(together) > 1:
             console.print(tables.grid_table(together))
+            for text, words in claims.tally(together).items():
+                counts = ", ".join(f"{word} at {count}" for word, count in words.items())
+                line = f"{text}: {counts} of {len(together)} points"
+                console.print(line, highlight=False, markup=False)
         else:
             console.print(tables.terminal(together[0], console.width))
             if (verdicts := tables.claims_table(together[0])).row_count:

@@ -236,15 +236,18 @@ def test_a_diverged_run_stays_in_the_table_and_leaves_the_charts(tmp_path):
     wild = dataclasses.replace(wild, utilities=wild.utilities - 1e6, fairness=wild.fairness - 1e6)
     runs = {**board.runs, "equal": {**board.runs["equal"], 1: wild}}
     (section,) = sections([dataclasses.replace(board, runs=runs)])
+    assert section.left_out == ["equal (seed 1)"]
+    page = report.report(small(), Origin("", ""), [section], store)
+    assert "since they diverged: equal (seed 1)." in page
     ((shown, own),) = section.boards
     assert shown.runs["equal"][1] is wild
     for chart in own:
         assert chart.title.endswith("(without diverged runs)")
-        assert chart.caption.endswith("Left out, since they diverged: equal (seed 1).")
         values = [v for panel in chart.panels for series in panel.series for v in series.y]
         assert min(values) > -100
     (calm,) = sections([board])
-    assert not any("diverged" in chart.caption for _, charts in calm.boards for chart in charts)
+    assert calm.left_out == []
+    assert not any("diverged" in chart.title for _, charts in calm.boards for chart in charts)
 
 
 def test_where_every_run_diverged_there_are_no_charts(tmp_path):
@@ -258,3 +261,4 @@ def test_where_every_run_diverged_there_are_no_charts(tmp_path):
     }
     (section,) = sections([dataclasses.replace(board, runs=runs)])
     assert list(section.charts()) == []
+    assert len(section.left_out) == 4

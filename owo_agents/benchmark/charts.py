@@ -252,7 +252,7 @@ def _validation(board: Board) -> Chart | None:
     return Chart("validation", "Validation", caption, panels, list(board.runs))
 
 
-# By the names in suite.CHARTS.
+# By the names in plan.CHARTS.
 _MAKERS: dict[str, Callable[[Board], Chart | None]] = {
     "progress": _progress,
     "accumulated": _accumulated,

@@ -20,11 +20,13 @@ class Section:
         experiment: Which.
         across: Charts that compare the points of its grid.
         boards: The leaderboard of each point, with its own charts.
+        left_out: Runs that the charts leave out, since they diverged.
     """
 
     experiment: Experiment
     across: list[Chart]
     boards: list[tuple[Board, list[Chart]]]
+    left_out: list[str]
 
     def charts(self) -> Iterator[tuple[str, Chart]]:
         """Every chart after the title of what it is about."""
@@ -42,20 +44,23 @@ def sections(boards: Sequence[Board]) -> list[Section]:
         together = list(group)
         calm = [settled(board) for board in together]
         left = [board for board, _ in calm if board is not None]
-        out = [name for _, names in calm for name in names]
         across = [c for c in (sweep(left), frontier(left)) if c is not None] if left else []
         own = [
-            (board, [] if shown is None else [_without(c, names) for c in charts_of(shown)])
+            (board, [] if shown is None else [_marked(c, names) for c in charts_of(shown)])
             for board, (shown, names) in zip(together, calm)
         ]
-        found.append(Section(together[0].experiment, [_without(c, out) for c in across], own))
+        out = [
+            ", ".join(filter(None, [name, board.variant.label]))
+            for board, (_, names) in zip(together, calm)
+            for name in names
+        ]
+        marked = [_marked(chart, out) for chart in across]
+        found.append(Section(together[0].experiment, marked, own, out))
     return found
 
 
-def _without(chart: Chart, names: Sequence[str]) -> Chart:
-    """The chart, saying which diverged runs it leaves out."""
-    if not names:
+def _marked(chart: Chart, left_out: Sequence[str]) -> Chart:
+    """The chart, saying in its title if it leaves out runs."""
+    if not left_out:
         return chart
-    note = f" Left out, since they diverged: {', '.join(names)}."
-    title = f"{chart.title} (without diverged runs)"
-    return replace(chart, title=title, caption=chart.caption + note)
+    return replace(chart, title=f"{chart.title} (without diverged runs)")

@@ -155,11 +155,11 @@ SPEED = Metric(
 )
 
 
-STEMS = (
-    *(metric.key for metric in (*_COMMON, SPEED)),
-    *("utility", "nmse_db", "validation_loss", "validation_accuracy"),
-)
-"""What the keys of metrics begin with; those of one user or class go on with its name."""
+WHOLE = {metric.key: metric.better for metric in (*_COMMON, SPEED)}
+"""Key → direction of the metrics of a whole run."""
+
+OF_A_USER = {"utility": +1, "nmse_db": -1, "validation_loss": -1, "validation_accuracy": +1}
+"""What the keys of metrics of one user or class begin with → direction; its name follows."""
 
 
 def _known_mean(series: Floats | None, last: int = 0) -> float | None:

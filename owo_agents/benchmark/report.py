@@ -128,6 +128,9 @@ def _section(page: _Page, number: int, section: Section) -> str:
     parts = [f'<section id="e{number}"><h2>{escape(experiment.title)}</h2>']
     if experiment.notes:
         parts.append(f"<p>{escape(experiment.notes)}</p>")
+    if section.left_out:
+        names = escape("; ".join(section.left_out))
+        parts.append(f"<p class='warn'>Left out of charts, since they diverged: {names}.</p>")
     parts += map(page.figure, section.across)
     for board, charts in section.boards:
         inner = "\n".join(

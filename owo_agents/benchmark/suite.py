@@ -30,6 +30,7 @@ What a suite cannot mean is refused with the line (in a file) and the key.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ from typing import Any
 import yaml
 
 from owo_agents.benchmark.cells import source_digest
-from owo_agents.benchmark.metrics import STEMS
+from owo_agents.benchmark.metrics import OF_A_USER, WHOLE
 from owo_agents.benchmark.plan import CHARTS, AgentSpec, Claim, Experiment, Suite, Variant
 from owo_env import checks
 
@@ -262,18 +263,37 @@ class _Reader:
         for text, given in self._mapping(path, data).items():
             here = (*path, text)
             parts = self._mapping(here, given, ("figure", "agent", "than", *_LIMITS))
-            if str(parts.get("figure")).split(" ")[0] not in STEMS:
-                raise self._error(here, str(checks.unknown("figure", parts.get("figure"), STEMS)))
-            for key in ("agent", "than"):
-                if (key == "agent" or key in parts) and parts.get(key) not in agents:
-                    raise self._error(here, str(checks.unknown(key, parts.get(key), agents)))
-            for key in _LIMITS:
-                if not isinstance(parts.get(key, 0.0), int | float):
-                    raise self._error((*here, key), f"{parts[key]!r}: must be a number")
-            if ("than" in parts) == ("at_least" in parts or "at_most" in parts):
-                raise self._error(here, "must have either 'than' or a limit 'at_least', 'at_most'")
+            for key in {"agent", *parts} & {"agent", "than"}:
+                value = parts.get(key)
+                if not isinstance(value, str) or value not in agents:
+                    raise self._error(here, str(checks.unknown(key, str(value), agents)))
+            self._figure(here, parts.get("figure"), compared="than" in parts)
+            for key in set(_LIMITS) & set(parts):
+                low = 0.0 if key == "by" else -math.inf
+                try:
+                    parts[key] = checks.number(key, parts[key], low=low)
+                except ValueError as error:
+                    raise self._error((*here, key), str(error)) from error
+            limits = {"at_least", "at_most"} & set(parts)
+            if ("than" in parts) == bool(limits) or ("by" in parts and limits):
+                raise self._error(here, "must have 'than' (and 'by'), or 'at_least', 'at_most'")
+            if parts.get("at_least", -math.inf) > parts.get("at_most", math.inf):
+                raise self._error(here, "at_least is above at_most")
+            if parts.get("than") == parts["agent"]:
+                raise self._error(here, f"compares {parts['agent']!r} with itself")
             found.append(Claim(text, **parts))
         return tuple(found)
+
+    def _figure(self, path: _Path, key: Any, compared: bool) -> None:
+        """Refuse what is no metric's key, and to compare by one that is neither good nor bad."""
+        stem, _, rest = str(key).partition(" ")
+        if stem not in (known := WHOLE | OF_A_USER.keys()):
+            raise self._error(path, str(checks.unknown("figure", str(key), known)))
+        if (stem in OF_A_USER) != bool(rest):
+            example = f"'{stem} user 1'" if stem in OF_A_USER else repr(stem)
+            raise self._error(path, f"figure {key!r}: must be like {example}")
+        if compared and not {**WHOLE, **OF_A_USER}[stem]:
+            raise self._error(path, f"figure {key!r}: neither more nor less of it is better")
 
     def _whole(self, path: _Path, value: Any, low: int) -> int:
         try:
