@@ -57,7 +57,9 @@ class ModelStep(ABC):
 
     def update(self, model: Floats, gradient: Floats) -> Floats:
         """The next slot's model, shape (..., d), in the dtype of the problem."""
-        moved = model + self.rate(model, gradient) * gradient
+        step = self.rate(model, gradient) * gradient
+        same = step.dtype == model.dtype and step.shape == model.shape
+        moved = np.add(model, step, out=step if same else None)
         return self.problem.project(moved.astype(model.dtype, copy=False))
 
     def end_round(self, target: Floats) -> None:

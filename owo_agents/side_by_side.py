@@ -107,13 +107,17 @@ class _Slot(NamedTuple):
 def _laid(scenario: LeastSquares, rounds: int, seed: int) -> SlotData:
     """The first rounds of a stream as the one round of as many streams."""
     rng, _ = seeding.np_random(seed)
-    firsts = range(1, rounds + 1, scenario.rounds_per_block)
-    blocks = [scenario.draw([rng], np.array([first])) for first in firsts]
+    firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
+    if getattr(type(scenario).draw, "in_turn", False):
+        blocks = [scenario.draw([rng] * len(firsts), firsts)]
+    else:
+        blocks = [scenario.draw([rng], firsts[i : i + 1]) for i in range(len(firsts))]
 
     def laid(*parts: Array) -> Array:
-        """Blocks (rounds, …, 1) → (1, …, rounds of all)."""
-        whole = np.concatenate([part[..., 0] for part in parts])[:rounds]
-        return np.ascontiguousarray(np.moveaxis(whole, 0, -1)[None])
+        """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+        whole = np.moveaxis(whole, 0, -1).reshape(*whole.shape[1:-1], -1)
+        return np.ascontiguousarray(whole[None, ..., :rounds])
 
     return mapped(laid, *blocks)
 

@@ -7,8 +7,8 @@ serves one stream or a batch of N, so that both have the same data and the same 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -21,10 +21,20 @@ from owo_env.scenarios.slots import SlotData, mapped, play_users
 
 Floats = NDArray[np.floating]
 Generators = Sequence[np.random.Generator]
+Draw = TypeVar("Draw", bound=Callable[..., SlotData])
 
 SLOTS_PER_BLOCK = 512
 STREAMS_PER_DRAW = 64  # so that what a draw works on stays in the processor's cache
 ORACLE_BATCH = 4096
+
+
+def in_turn(draw: Draw) -> Draw:
+    """Mark a ``draw`` that makes all draws of a stream before the next stream's.
+
+    Then one generator given several times gives as many blocks of its stream, one after the other.
+    """
+    draw.in_turn = True  # type: ignore[attr-defined]
+    return draw
 
 
 class LeastSquares(Scenario):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX, label_signs
-from owo_env.scenarios.least_squares import LeastSquares
+from owo_env.scenarios.least_squares import LeastSquares, in_turn
 from owo_env.scenarios.slots import Quadratics, Samples, SlotData
 
 Array = NDArray[Any]
@@ -96,6 +96,7 @@ class Measured(LeastSquares):
         targets[:, :, 0] *= signs.astype(targets.real.dtype)
         return replace(recording, targets=targets)
 
+    @in_turn
     def draw(
         self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
     ) -> SlotData:

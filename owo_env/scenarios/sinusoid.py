@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX, label_signs
-from owo_env.scenarios.least_squares import LeastSquares, gradient_bound
+from owo_env.scenarios.least_squares import LeastSquares, gradient_bound, in_turn
 from owo_env.scenarios.slots import Samples
 
 # Means and standard deviations of A_1, A_2, ω_1, ω_2, φ_1, φ_2 (redrawn each round) and of ε.
@@ -68,6 +68,7 @@ class Sinusoid(LeastSquares):
         super().__init__(problem, l_max)
         self.adversary = adversary
 
+    @in_turn
     def draw(
         self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
     ) -> Samples:
