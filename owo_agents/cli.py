@@ -43,7 +43,7 @@ from owo_agents.rl.command import train_rl
 from owo_agents.terminal import announce, console, finish, pairs, refusing, show, summary, tidy
 from owo_agents.watch import watch
 from owo_env import checks
-from owo_env.scenarios import scenario_class, traces
+from owo_env.scenarios import traces
 
 app = typer.Typer(
     name="owo",
@@ -65,9 +65,8 @@ TensorBoardDir = Annotated[
 @app.command("list")
 def list_() -> None:
     """List scenarios, agents and suites."""
-    scenarios = {name: scenario_summary(name) for name in owo_env.scenario_names()}
     for title, found in (
-        ("Scenarios", scenarios),
+        ("Scenarios", owo_env.scenario_names()),
         ("Agents", owo_agents.names()),
         ("Suites", suite.names()),
     ):
@@ -81,7 +80,9 @@ def list_() -> None:
 
 @app.command()
 def run(
-    scenario: Annotated[str, typer.Option(help="A scenario's name.")] = "sinusoid",
+    scenario: Annotated[
+        str, typer.Option(help="A scenario's name, or package.module:Class.")
+    ] = "sinusoid",
     agent: Annotated[
         str, typer.Option(help="An agent's name, or package.module:Class.")
     ] = "owo-fmtl",
@@ -100,7 +101,10 @@ def run(
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
-        arguments = {"agent": agent, **pairs("--arg", arg)}
+        arguments = pairs("--arg", arg)
+        if "agent" in arguments:
+            raise ValueError("--arg agent=…: give it as --agent")
+        arguments = {"agent": agent, **arguments}
         experiment = {"scenario": scenario, "settings": pairs("--set", set_)}
         one = suite.parse(
             "run",
@@ -122,7 +126,7 @@ def run(
         store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
         for board in leaderboard.boards(one, store):
             console.print(summary(board))
-    finish(outcome, one.run_names())
+    finish(outcome, one.run_names(), resumable=False)
 
 
 @app.command()
@@ -173,7 +177,7 @@ def bench(
     show(found)
     if found:
         announce(publish.publish(*manifest.read(folder), found, store, ("png", "svg")))
-    finish(outcome, whole.run_names())
+    finish(outcome, whole.run_names(), resumable=True)
 
 
 @app.command()
@@ -220,14 +224,6 @@ def record(
 app.command("train-rl")(refusing()(train_rl))
 
 
-def scenario_summary(name: str) -> str:
-    """One line about a scenario, or what it lacks to be imported."""
-    try:
-        return scenario_class(name).summary
-    except ImportError as error:
-        return f"not available: {error}"
-
-
 def execute(
     chosen: Suite,
     folder: Path,
@@ -240,7 +236,6 @@ def execute(
 ) -> tuple[Store, runner.Outcome]:
     """Check everything, then run the suite into the folder; the folder remembers the ``whole``."""
     with refusing():
-        checks.one_of("--backend", backend, runner.BACKENDS)
         checks.whole("--jobs", jobs, low=1)
         run_on = runner.choose(backend, ray_address)
         titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
@@ -262,7 +257,6 @@ def execute(
 def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None) -> Suite:
     """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
     with refusing():
-        checks.one_of("--backend", backend, runner.BACKENDS)
         run_on = runner.choose(backend, ray_address)
         runner.validate(chosen)
         store = Store(folder)

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import typing_extensions
 
 
@@ -41,9 +42,7 @@ def number(
     open_low: bool = False,
 ) -> float:
     """``value`` as a finite float within [low, high] (or (low, high]), or ValueError."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good and hasattr(value, "__float__") and not isinstance(value, str | bool):
-        good = True
+    good = hasattr(value, "__float__") and not isinstance(value, bool)
     number_ = float(value) if good else math.nan  # type: ignore[arg-type]
     below = number_ <= low if open_low else number_ < low
     if not math.isfinite(number_) or below or number_ > high:
@@ -52,6 +51,13 @@ def number(
             f"{argument}={value!r}: must be a finite number in {left}{low:g}, {high:g}]"
         )
     return number_
+
+
+def flag(argument: str, value: object) -> bool:
+    """``value`` as a bool, or ValueError: a text like "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{argument}={value!r}: must be true or false")
+    return bool(value)
 
 
 def utility_bounds(value: Sequence[float]) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from owo_env.spaces import (
     GRADIENTS,
     action_space,
     bad_action,
-    check_shapes,
     observation_space,
     within,
     zero_observation,
@@ -100,7 +99,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
         self.scenario = make_scenario(scenario, alpha=alpha, num_slots=num_slots, **settings)
-        self.hindsight = bool(hindsight) and self.scenario.has_oracle
+        self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         self.problem = replace(self.scenario.problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode
@@ -112,7 +111,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._dtype = self.problem.initial_model.dtype
         self._shapes = (self.problem.dim,), (self.problem.num_users,)
         self._stream: Stream | None = None
-        self._playing = False
+        self._playing = self._over = False
         self._round = 0
 
     def reset(
@@ -130,7 +129,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             self._round = 0
         self._stream.open_round(options or {})
         self._round += 1
-        self._playing = True
+        self._playing, self._over = True, False
         self._slot = 0
         self._sums = [0.0] * self.problem.num_users
         self._fairness = 0.0
@@ -166,8 +165,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             info |= more
         done = slot == self.problem.num_slots
         if done:
-            self._playing = False
-            info |= self._hindsight_info(stream)
+            self._playing, self._over = False, True
+            info |= self._round_info(stream)
         if self._board is not None:
             self._board.record(utilities, weights, self._fairness, info)
         return obs, self._fairness - before, done, False, info
@@ -193,10 +192,11 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """Utilities (m, K) of any ``model`` (d,) in every slot of the round just ended.
 
         Raises:
-            gymnasium.error.ResetNeeded: No round was ended since the last reset.
+            gymnasium.error.ResetNeeded: No round was ended since the last reset, or the stream was
+                loaded: its next round is to be played first.
             ValueError: The model is of the wrong shape or outside Θ.
         """
-        if self._stream is None or self._playing:
+        if self._stream is None or not self._over:
             raise gym.error.ResetNeeded("evaluate() speaks of the round just ended: end it first")
         model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
         return self._stream.evaluate(model)
@@ -225,7 +225,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._stream = self.scenario.stream(self.np_random, self.hindsight)
         self._stream.load_state_dict(state["stream"])
         self._round = int(state["round"])
-        self._playing = False
+        self._playing = self._over = False
 
     def _checked(self, action: Mapping[str, Any]) -> tuple[Floats, Floats]:
         """The action's arrays."""
@@ -234,11 +234,10 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             model = np.asarray(action["model"], self._dtype)
             weights = np.asarray(action["weights"], np.float64)
         except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
-            ) from error
+            text = f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
+            raise self._located(ValueError(text)) from error
         if (model.shape, weights.shape) != self._shapes:
-            check_shapes(model, weights, problem, ())
+            raise self._located(bad_action(model, weights, problem))
         if problem.model_bounds is None:
             # One pass without a temporary; only where the square overflows is the model looked at.
             good = math.isfinite(np.dot(model, model)) or bool(np.isfinite(model).all())
@@ -251,24 +250,25 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def _tally(self, utilities: Sequence[float]) -> None:
         """Add a slot's utilities to the round's; F_α of the new means."""
         u_min, u_max = self.problem.utility_bounds
-        slot, sums, means = self._slot + 1, self._sums, []
+        slot, before, outside = self._slot + 1, self._sums, 0
+        sums, means = [], []
         for k, u_k in enumerate(utilities):
             if not u_min <= u_k <= u_max:
-                self._violation(k, u_k)
-            sums[k] = sum_k = sums[k] + u_k
+                if not math.isfinite(u_k):  # the slot then counts for nobody
+                    raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
+                outside += 1
+            sum_k = before[k] + u_k
+            sums.append(sum_k)
             means.append(sum_k / slot)
-        self._slot = slot
+        self._slot, self._sums = slot, sums
+        self._violations += outside
         self._fairness = fairness.total(means, self.problem.alpha, u_min)
-
-    def _violation(self, k: int, u_k: float) -> None:
-        if not np.isfinite(u_k):
-            raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
-        self._violations += 1
 
     def _located(self, error: Exception) -> Exception:
         return type(error)(f"round {self._round}, slot {self._slot + 1}: {error}")
 
-    def _hindsight_info(self, stream: Stream) -> dict[str, Any]:
+    def _round_info(self, stream: Stream) -> dict[str, Any]:
+        """What ``info`` says at a round's end."""
         info: dict[str, Any] = {"violations": self._violations, **stream.round_info()}
         best = stream.fairest() if self.hindsight else None
         if best is not None:

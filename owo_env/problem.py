@@ -18,7 +18,8 @@ class Problem:
         num_slots: m, the slots of a round.
         alpha: The fairness parameter α ≥ 0 of eq. 1.
         utility_bounds: (u_min, u_max) with 0 < u_min < u_max; they bound the dual space W.
-        initial_model: x_1, shape (d,); its dtype is that of models and gradients.
+        initial_model: x_1 ∈ Θ, shape (d,); its dtype is that of models and gradients. A copy that
+            cannot be written to, since all agents of a problem start from it.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         diameter: D_Θ, the largest distance within Θ; None means unknown.
         gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W; None means unknown.
@@ -42,18 +43,31 @@ class Problem:
     hindsight: bool = False
 
     def __post_init__(self) -> None:
-        checks.whole("num_users", self.num_users, low=2)
-        checks.whole("dim", self.dim, low=1)
-        checks.whole("num_slots", self.num_slots, low=1)
-        checks.number("alpha", self.alpha, low=0.0)
-        checks.utility_bounds(self.utility_bounds)
-        if np.shape(self.initial_model) != (self.dim,):
-            raise ValueError(
-                f"initial_model has shape {np.shape(self.initial_model)}: must be ({self.dim},)"
-            )
+        for name, low in (("num_users", 2), ("dim", 1), ("num_slots", 1)):
+            self._keep(name, checks.whole(name, getattr(self, name), low=low))
+        self._keep("alpha", checks.number("alpha", self.alpha, low=0.0))
+        self._keep("utility_bounds", checks.utility_bounds(self.utility_bounds))
         if self.model_bounds is not None:
-            low = checks.number("model_bounds[0]", self.model_bounds[0])
-            checks.number("model_bounds[1]", self.model_bounds[1], low=low, open_low=True)
+            left = checks.number("model_bounds[0]", self.model_bounds[0])
+            right = checks.number("model_bounds[1]", self.model_bounds[1], low=left, open_low=True)
+            self._keep("model_bounds", (left, right))
+        self._keep("initial_model", self._start())
+
+    def _keep(self, name: str, value: object) -> None:
+        """Set a field of the frozen instance to its checked value."""
+        object.__setattr__(self, name, value)
+
+    def _start(self) -> NDArray[np.floating]:
+        x = np.array(self.initial_model)
+        if x.shape != (self.dim,):
+            raise ValueError(f"initial_model has shape {x.shape}: must be ({self.dim},)")
+        low, high = self.model_bounds or (-np.inf, np.inf)
+        for j in np.flatnonzero(~(np.isfinite(x) & (low <= x) & (x <= high)))[:1]:
+            raise ValueError(
+                f"initial_model is {x[j]} at index {j}: must be finite and in [{low:g}, {high:g}]"
+            )
+        x.setflags(write=False)
+        return x
 
     @property
     def priority_bounds(self) -> tuple[float, float]:

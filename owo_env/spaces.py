@@ -51,23 +51,17 @@ def within(values: Sequence[float], low: float, high: float) -> bool:
     return True
 
 
-def check_shapes(model: Floats, weights: Floats, problem: Problem, batch: tuple[int, ...]) -> None:
-    """Raise ValueError unless ``model`` is (*batch, d) and ``weights`` (*batch, K)."""
-    for name, value, size in (
-        ("model", model, problem.dim),
-        ("weights", weights, problem.num_users),
-    ):
-        if value.shape != (*batch, size):
-            raise ValueError(f"action[{name!r}] has shape {value.shape}: must be {(*batch, size)}")
-
-
-def bad_action(model: Floats, weights: Floats, problem: Problem) -> ValueError:
+def bad_action(
+    model: Floats, weights: Floats, problem: Problem, batch: tuple[int, ...] = ()
+) -> ValueError:
     """The error that says what is wrong with an action known to be outside the space."""
     low, high = problem.model_bounds or (-np.inf, np.inf)
-    for name, value, bottom, top in (
-        ("model", np.asarray(model), low, high),
-        ("weights", np.asarray(weights), 0.0, np.inf),
+    for name, value, size, bottom, top in (
+        ("model", model, problem.dim, low, high),
+        ("weights", weights, problem.num_users, 0.0, np.inf),
     ):
+        if value.shape != (*batch, size):
+            return ValueError(f"action[{name!r}] has shape {value.shape}: must be {(*batch, size)}")
         if not np.isfinite(value).all():
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
             return ValueError(f"action[{name!r}] is not finite: {value[at]} at index {at}")

@@ -20,7 +20,7 @@ from owo_env import checks, fairness
 from owo_env.scenarios import Scenario, make_scenario, names, scenario_class
 from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
 from owo_env.scenarios.slots import play_batch, slot_of
-from owo_env.spaces import GRADIENTS, action_space, bad_action, check_shapes, observation_space
+from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -72,7 +72,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.scenario = _vectorizable(
             make_scenario(scenario, alpha=alpha, num_slots=num_slots, **settings)
         )
-        self.hindsight = bool(hindsight)
+        self.hindsight = checks.flag("hindsight", hindsight)
         self.problem = replace(self.scenario.problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
@@ -153,7 +153,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             raise gym.error.ResetNeeded(
                 f"the round of streams {np.flatnonzero(over)[:8].tolist()} is over: reset them"
             )
-        model, weights = self._checked(actions)
+        model, weights = self._checked(actions, over)
         before = self._fairness
         obs = self._play(model, weights, None if over is None else ~over)
         rewards = self._fairness - before
@@ -341,26 +341,40 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             ended["regret"] = (best - self._fairness) * done
         return info | ended | {f"_{key}": done.copy() for key in ended}
 
-    def _checked(self, actions: Mapping[str, Any]) -> tuple[Floats, Floats]:
+    def _checked(
+        self, actions: Mapping[str, Any], ignored: Mask | None = None
+    ) -> tuple[Floats, Floats]:
+        """The actions' arrays; those of the streams ``ignored`` may be anything."""
         problem = self.problem
         try:
             model = np.asarray(actions["model"], np.float64)
             weights = np.asarray(actions["weights"], np.float64)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(
-                "actions: must be a mapping with the arrays 'model' (N, d) and 'weights' (N, K)"
+                f"{self._place()}: actions must be a mapping with the arrays 'model' (N, d) and "
+                "'weights' (N, K)"
             ) from error
-        check_shapes(model, weights, problem, (self.num_envs,))
+        shape = (self.num_envs,)
+        if model.shape != (*shape, problem.dim) or weights.shape != (*shape, problem.num_users):
+            raise ValueError(f"{self._place()}: {bad_action(model, weights, problem, shape)}")
+        if ignored is not None:
+            model = np.where(ignored[:, None], problem.initial_model, model)
+            weights = np.where(ignored[:, None], 1.0, weights)
         least, most = problem.model_bounds or (-np.finfo(float).max, np.finfo(float).max)
         low, high = _range(model)
         lightest, heaviest = _range(weights)
         if not (least <= low and high <= most and lightest >= 0 and heaviest < np.inf):
-            raise ValueError(f"{self._place()}: {bad_action(model, weights, problem)}")
+            fine = ((least <= model) & (model <= most)).all(axis=1)
+            fine &= ((weights >= 0) & (weights < np.inf)).all(axis=1)
+            n = int(np.argmin(fine))
+            raise ValueError(f"{self._place(n)}: {bad_action(model[n], weights[n], problem)}")
         return model, weights
 
-    def _place(self, n: int = 0) -> str:
+    def _place(self, stream: int | None = None) -> str:
         assert self._buffer is not None
-        return f"round {self._buffer.round[n]}, slot {self._slot[n] + 1}, stream {n}"
+        n = stream or 0
+        place = f"round {self._buffer.round[n]}, slot {self._slot[n] + 1}"
+        return place if stream is None else f"{place}, stream {n}"
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:

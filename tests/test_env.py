@@ -208,14 +208,14 @@ GOOD = {"model": np.zeros(4), "weights": np.ones(2)}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": np.zeros(3)}, r"action\['model'\] has shape \(3,\)"),
+        ({"model": np.zeros(3)}, r"round 1, slot 2: action\['model'\] has shape \(3,\)"),
         ({"weights": np.ones((2, 1))}, r"action\['weights'\] has shape \(2, 1\)"),
         ({"model": np.array([0, np.nan, 0, 0])}, r"round 1, slot 2: action\['model'\] is not fini"),
         ({"model": np.array([0, 0, 0, np.inf])}, "not finite: inf at index"),
         ({"model": np.array([0, 0, 1.01, 0])}, r"is 1.01 at index \(2,\): must lie in \[-1, 1\]"),
         ({"weights": np.array([1, -0.1])}, r"action\['weights'\] is -0.1"),
         ({"weights": np.array([np.nan, 1])}, r"action\['weights'\] is not finite"),
-        ({"model": "zero"}, "must be a mapping with the arrays"),
+        ({"model": "zero"}, "round 1, slot 2: .* must be a mapping with the arrays"),
     ],
 )
 def test_bad_actions_are_named_and_cost_nothing(change, message):
@@ -237,6 +237,11 @@ def test_step_needs_an_open_round():
     env.step(GOOD)
     with pytest.raises(gym.error.ResetNeeded):
         env.step(GOOD)
+    assert env.evaluate(np.zeros(4)).shape == (1, 2)
+    state, other = env.state_dict(), owo_env.AIRANEnv(num_slots=1)
+    other.load_state_dict(state)
+    with pytest.raises(gym.error.ResetNeeded, match="just ended"):  # its data were not saved
+        other.evaluate(np.zeros(4))
 
 
 def test_utilities_outside_their_bounds_are_counted_not_clipped():
@@ -244,3 +249,86 @@ def test_utilities_outside_their_bounds_are_counted_not_clipped():
     info, _, _, utilities = random_round(env, np.random.default_rng(0), seed=0)
     assert (utilities < 5).any()
     assert info["violations"] == (utilities < 5).sum()
+
+
+class Fails(owo_env.Scenario):
+    """The second user's utility of the second slot is NaN, once."""
+
+    name = "fails"
+    problem = owo_env.Problem(2, 1, 3, 1.0, (1.0, 3.0), np.zeros(1))
+
+    def stream(self, rng, hindsight):
+        return FailsOnce()
+
+
+class FailsOnce(owo_env.Stream):
+    failed = False
+
+    def open_round(self, options):
+        pass
+
+    def play(self, slot, model, weights, per_user):
+        if slot == 1 and not self.failed:
+            self.failed = True
+            return [2.0, float("nan")], np.zeros(1)
+        return [2.0, 1.5], np.zeros(1)
+
+    def evaluate(self, model):
+        raise AssertionError
+
+
+def test_a_slot_that_failed_counts_for_nobody():
+    env = owo_env.AIRANEnv(Fails())
+    action = {"model": np.zeros(1), "weights": np.ones(2)}
+    env.reset(seed=0)
+    rewards = [env.step(action)[1]]
+    with pytest.raises(FloatingPointError, match="round 1, slot 2: the utility of user 1 is nan"):
+        env.step(action)
+    rewards += [env.step(action)[1] for _ in range(2)]
+    assert sum(rewards) == pytest.approx(np.log(2.0) + np.log(1.5))
+
+
+def test_nobody_can_write_into_the_model_that_all_start_from():
+    problem = owo_env.AIRANEnv().problem
+    with pytest.raises(ValueError, match="read-only"):
+        problem.initial_model += 1.0
+    mine = np.zeros(4)
+    problem = owo_env.Problem(2, 4, 3, 1.0, (1.0, 3.0), mine)
+    mine += 1.0
+    assert (problem.initial_model == 0).all()
+
+
+@pytest.mark.parametrize("value", [5.0, np.nan, -np.inf])
+def test_the_first_model_lies_in_its_bounds(value):
+    start = np.array([0.0, value])
+    with pytest.raises(ValueError, match=r"initial_model is .* at index 1: must be finite and in"):
+        owo_env.Problem(2, 2, 3, 1.0, (1.0, 3.0), start, model_bounds=(-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("hindsight", {}),
+        ("shuffle", {"scenario": "csi-prediction"}),
+        ("normalize", {"scenario": "rainbow-mnist"}),
+        ("last_relu", {"scenario": "rainbow-mnist"}),
+        ("download", {"scenario": "rainbow-mnist"}),
+        ("weights_scale_heads", {"scenario": "rainbow-mnist"}),
+    ],
+)
+def test_a_text_is_neither_true_nor_false(name, settings):
+    with pytest.raises(ValueError, match=f"{name}='no': must be true or false"):
+        owo_env.AIRANEnv(**settings, **{name: "no"})
+
+
+def test_a_scenario_by_its_path():
+    assert (
+        owo_env.make_scenario("owo_env.scenarios.sinusoid:Sinusoid", num_slots=4).name == "sinusoid"
+    )
+    for path, message in (
+        ("no_such_module:A", "there is no module 'no_such_module'"),
+        ("owo_env.scenarios.sinusoid:Sinus", "has no 'Sinus'"),
+        ("owo_env.problem:Problem", "not a class derived from Scenario"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            owo_env.make_scenario(path)

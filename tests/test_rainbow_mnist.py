@@ -172,7 +172,7 @@ def test_gradient_is_autograds_on_the_plain_weighted_loss():
         *(nn.Conv2d(10, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(320, 50), nn.ReLU()),
     )  # the usual order, ReLU before pooling: pooling first changes nothing
-    nn.utils.vector_to_parameters(torch.from_numpy(problem.initial_model), lenet.parameters())
+    nn.utils.vector_to_parameters(torch.tensor(problem.initial_model), lenet.parameters())
     losses = []
     for k in range(6):
         x, y = stream.users[k].batch(0)

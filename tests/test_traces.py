@@ -295,3 +295,41 @@ def test_the_command_writes_a_trace_or_says_why_not(tmp_path):
     assert path.read_bytes() == (tmp_path / "b.npz").read_bytes()
     for wrong in (["--scenario", "rainbow-mnist"], ["--set", "mix=edgy"], ["--rounds", "0"]):
         assert CliRunner().invoke(app, [*call, *wrong]).exit_code == 2
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_a_round_that_is_not_there_is_refused_again_and_again(vector):
+    x, y = arrays(rounds=2, slots=2)
+    settings = {"scenario": "recorded", "features": x, "targets": y, **BOUNDS}
+    make = gym.make_vec if vector else gym.make
+    mode = {"num_envs": 2, "autoreset_mode": "Disabled"} if vector else {}
+    env = make("AIRAN-FairMTL-v0", **mode, **settings)
+    agent = owo_agents.make("cws", env, learning_rate=0.01)
+    *_, last = owo_agents.play(env, agent, 2, seed=0)
+    best = env.unwrapped.fairest()[0]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="has 2 rounds, round 3 was asked for"):
+            env.reset()
+    np.testing.assert_array_equal(env.unwrapped.fairest()[0], best)  # still at the second
+    _, info = env.reset(seed=0)
+    assert np.all(info["round"] == 1) and last.round == 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+def test_the_adversary_flips_whole_numbers_too(kind):
+    x, y = np.ones((1, 4, 2, 1)), np.full((1, 4, 2), 3)
+    utilities = [
+        Recorded(
+            features=x,
+            targets=y.astype(t),
+            l_max=90.0,
+            utility_bounds=(1.0, 90.0),
+            adversary="blocks",
+        ).stream(np.random.default_rng(0), False)
+        for t in (kind, float)
+    ]
+    for stream in utilities:
+        stream.open_round({})
+    found, expected = (stream.evaluate(np.array([1.0])) for stream in utilities)
+    np.testing.assert_array_equal(found, expected)
+    assert expected[:, 0].tolist() == [86.0, 86.0, 74.0, 74.0]  # 90 − (3 − 1)², 90 − (−3 − 1)²

@@ -333,3 +333,29 @@ def test_bad_settings_are_named(settings, message):
 def test_as_many_seeds_as_streams(seed):
     with pytest.raises(ValueError, match="num_envs=3"):
         native().reset(seed=seed)
+
+
+@pytest.mark.parametrize("bad", [{"model": np.nan}, {"model": 1.5}, {"weights": -1.0}])
+def test_the_stream_with_a_bad_action_is_named(bad):
+    env = native()
+    env.reset(seed=0)
+    good = {"model": np.zeros((3, 4)), "weights": np.ones((3, 2))}
+    env.step(good)
+    for (name, value), n in zip(bad.items(), (2,), strict=True):
+        actions = {key: array.copy() for key, array in good.items()}
+        actions[name][n, 1] = value
+        with pytest.raises(ValueError, match=rf"round 1, slot 2, stream {n}: action\['{name}'\]"):
+            env.step(actions)
+
+
+def test_what_a_resetting_stream_plays_does_not_matter():
+    """NEXT_STEP spends a step on the reset; the action of that step may be anything."""
+    env = native(mode="NextStep", num_slots=2)
+    env.reset(seed=0)
+    good = {"model": np.zeros((3, 4)), "weights": np.ones((3, 2))}
+    env.step(good)
+    assert env.step(good)[2].all()
+    obs, *_ = env.step({"model": np.full((3, 4), np.nan), "weights": np.full((3, 2), -1.0)})
+    assert (obs["slot"] == 0).all() and (obs["utilities"] == 0).all()
+    with pytest.raises(ValueError, match="not finite"):
+        env.step({**good, "model": np.full((3, 4), np.nan)})

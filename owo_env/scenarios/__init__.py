@@ -7,37 +7,58 @@ from typing import Any
 from owo_env import checks
 from owo_env.scenarios.base import Scenario, Stream
 
-_CLASSES: dict[str, str] = {
-    "sinusoid": "owo_env.scenarios.sinusoid:Sinusoid",
-    "csi-prediction": "owo_env.scenarios.csi_prediction:CsiPrediction",
-    "recorded": "owo_env.scenarios.recorded:Recorded",
-    "rainbow-mnist": "owo_env.scenarios.rainbow_mnist:RainbowMnist",
-    "split-learning": "owo_env.scenarios.split_learning:SplitLearning",
-}
+_SCENARIOS: dict[str, tuple[str, str]] = {}  # name → path of the class, and a line about it
 
 
-def names() -> list[str]:
-    """The names that ``scenario=`` takes."""
-    return sorted(_CLASSES)
+def names() -> dict[str, str]:
+    """Name → one line about it, of every registered scenario; none of them is imported."""
+    return {name: summary for name, (_, summary) in sorted(_SCENARIOS.items())}
 
 
-def register_scenario(name: str, path: str) -> None:
-    """Make ``scenario=name`` mean the class at ``path``, ``"package.module:Class"``."""
+def register_scenario(name: str, path: str, summary: str = "") -> None:
+    """Make ``scenario=name`` mean a class.
+
+    Args:
+        name: The scenario's name; registering it again replaces it.
+        path: ``"package.module:Class"``, imported when it is first asked for.
+        summary: One line for ``owo list``.
+    """
     if ":" not in path:
         raise ValueError(f"path={path!r}: must be 'package.module:Class'")
-    _CLASSES[name] = path
+    _SCENARIOS[name] = path, summary
+
+
+def entries() -> dict[str, tuple[str, str]]:
+    """Name → path, and the line about it; for :func:`add` in another process."""
+    return dict(_SCENARIOS)
+
+
+def add(registered: Mapping[str, tuple[str, str]]) -> None:
+    """Register what :func:`entries` gave in another process."""
+    _SCENARIOS.update(registered)
 
 
 def scenario_class(name: str) -> type[Scenario]:
-    """The class behind a scenario's name.
+    """The class behind a scenario's name, or at a path ``"package.module:Class"``.
 
     Raises:
-        ValueError: The name is unknown; the message has the nearest names.
+        ValueError: The name is unknown (the message has the nearest names), or the path leads
+            to no scenario.
     """
-    if name not in _CLASSES:
-        raise checks.unknown("scenario", name, _CLASSES)
-    module, attribute = _CLASSES[name].split(":")
-    found: type[Scenario] = getattr(importlib.import_module(module), attribute)
+    if ":" not in name and name not in _SCENARIOS:
+        raise checks.unknown("scenario", name, _SCENARIOS)
+    path, _ = _SCENARIOS.get(name, (name, ""))
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, but not what it needs
+        raise ValueError(f"scenario {name!r}: there is no module {module!r}") from error
+    except AttributeError as error:
+        raise ValueError(f"scenario {name!r}: {module!r} has no {attribute!r}") from error
+    if not (isinstance(found, type) and issubclass(found, Scenario)):
+        raise ValueError(f"scenario {name!r}: {attribute!r} is not a class derived from Scenario")
     return found
 
 
@@ -45,7 +66,7 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
     """A scenario from a name, a mapping ``{"name": …, **settings}`` or a ready object.
 
     Args:
-        scenario: Which.
+        scenario: Which; a name, or the path of a class, ``"package.module:Class"``.
         settings: The scenario's own arguments; None leaves its default in place.
 
     Raises:
@@ -71,5 +92,30 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
     checks.keywords(f"scenario {scenario!r}", cls, settings)
     return cls(**settings)
 
+
+for _name, _path, _summary in (
+    ("sinusoid", "sinusoid:Sinusoid", "§IV convex: two users' sinusoids by a shared cubic"),
+    (
+        "csi-prediction",
+        "csi_prediction:CsiPrediction",
+        "radio users predict their channels by a shared filter",
+    ),
+    (
+        "recorded",
+        "recorded:Recorded",
+        "replays your own least-squares data: arrays or a trace file",
+    ),
+    (
+        "rainbow-mnist",
+        "rainbow_mnist:RainbowMnist",
+        "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
+    ),
+    (
+        "split-learning",
+        "split_learning:SplitLearning",
+        "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
+    ),
+):
+    register_scenario(_name, f"owo_env.scenarios.{_path}", _summary)
 
 __all__ = ["Scenario", "Stream", "make_scenario", "names", "register_scenario", "scenario_class"]

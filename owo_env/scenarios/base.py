@@ -74,13 +74,11 @@ class Scenario(ABC):
 
     Attributes:
         name: The name that ``gym.make(..., scenario=name)`` takes.
-        summary: One line for ``owo list``.
         problem: The constants that a learner may know.
         rounds: How many rounds a stream has; None means without end.
     """
 
     name: ClassVar[str]
-    summary: ClassVar[str]
     problem: Problem
     rounds: int | None = None
     has_oracle: ClassVar[bool] = False

@@ -14,7 +14,6 @@ from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.radio import profiles
 from owo_env.radio.channel import Grid, channels, complex_normal
-from owo_env.scenarios.least_squares import gradient_bound
 from owo_env.scenarios.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
@@ -121,7 +120,6 @@ class CsiPrediction(Measured):
     """
 
     name: ClassVar[str] = "csi-prediction"
-    summary: ClassVar[str] = "radio users predict their channels by a shared filter, exact oracle"
 
     def __init__(
         self,
@@ -138,28 +136,23 @@ class CsiPrediction(Measured):
     ) -> None:
         self.users = _users(mix, num_users, users)
         self.classes = tuple(dict.fromkeys(self.users))
-        self.shuffle = bool(shuffle)
+        self.shuffle = checks.flag("shuffle", shuffle)
         self.drift = checks.whole("drift", drift, low=0)
         if self.drift and len(self.classes) < 2:
             raise ValueError(f"drift={drift}: needs users of at least two classes")
         names = [user.name for user in self.classes]
         if len(set(names)) < len(names):
             raise ValueError(f"users: different classes must have different names, got {names}")
-        alpha = checks.number("alpha", alpha, low=0.0)
-        smoothness = max(user.smoothness for user in self.users)
-        u_min, u_max = checks.utility_bounds(utility_bounds)
-        l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         problem = Problem(
             num_users=len(self.users),
             dim=PAST,
-            num_slots=checks.whole("num_slots", num_slots, low=1),
+            num_slots=num_slots,
             alpha=alpha,
-            utility_bounds=(u_min, u_max),
+            utility_bounds=utility_bounds,
             initial_model=np.zeros(PAST),
             model_bounds=(-2.0, 2.0),
             diameter=8.0,
-            gradient_bound=gradient_bound(len(self.users), alpha, u_min, l_max, smoothness),
-            smoothness=smoothness,
+            smoothness=max(user.smoothness for user in self.users),
         )
         super().__init__(problem, l_max, adversary)
         self._start = np.array([self.classes.index(user) for user in self.users])

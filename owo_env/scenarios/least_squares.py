@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
+from owo_env import checks
 from owo_env.oracle import fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario, Stream
@@ -42,12 +44,13 @@ class LeastSquares(Scenario):
 
     Args:
         problem: The scenario's constants.
-        l_max: Utility is l_max − loss; l_max ≤ u_max, since losses are ≥ 0.
+        l_max: Utility is l_max − loss; u_min < l_max ≤ u_max, since losses are ≥ 0.
 
     Attributes:
+        problem: The scenario's constants; ``gradient_bound`` follows from ``smoothness`` where it
+            is not given.
         rounds_per_block: Rounds drawn at a time; depends on m alone, never on the number of
             streams, so that a stream's data do not depend on its neighbours.
-        streams_per_draw: Streams drawn at a time; their data do not depend on it.
 
     Raises:
         ValueError: ``l_max`` above u_max or not above u_min.
@@ -57,14 +60,11 @@ class LeastSquares(Scenario):
 
     def __init__(self, problem: Problem, l_max: float) -> None:
         u_min, u_max = problem.utility_bounds
-        if not u_min < l_max <= u_max:
-            raise ValueError(
-                f"l_max={l_max!r}: must be above u_min={u_min:g} and at most u_max={u_max:g}"
-            )
+        self.l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
+        if problem.gradient_bound is None and problem.smoothness is not None:
+            problem = replace(problem, gradient_bound=gradient_bound(problem, self.l_max))
         self.problem = problem
-        self.l_max = float(l_max)
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
-        self.streams_per_draw = STREAMS_PER_DRAW
 
     @abstractmethod
     def draw(self, rngs: Generators, first_round: NDArray[np.integer]) -> SlotData:
@@ -117,15 +117,16 @@ class LeastSquares(Scenario):
         return model.swapaxes(1, 2).copy(), np.concatenate(values).reshape(rounds, n)
 
 
-def gradient_bound(
-    num_users: int, alpha: float, u_min: float, l_max: float, smoothness: float
-) -> float:
+def gradient_bound(problem: Problem, l_max: float) -> float:
     """G_Θ of least squares where utilities are at least u_min: K u_min^−α √(2L(l_max − u_min)).
 
     A non-negative loss of smoothness L has ‖∇ℓ‖² ≤ 2Lℓ; here ℓ ≤ l_max − u_min, and priorities are
     at most u_min^−α.
     """
-    return float(num_users * u_min**-alpha * (2 * smoothness * (l_max - u_min)) ** 0.5)
+    assert problem.smoothness is not None
+    u_min, _ = problem.utility_bounds
+    loss = l_max - u_min
+    return float(problem.num_users * u_min**-problem.alpha * (2 * problem.smoothness * loss) ** 0.5)
 
 
 class RoundBuffer:
@@ -157,19 +158,19 @@ class RoundBuffer:
     def open_round(self, which: NDArray[np.integer]) -> None:
         """Move the streams of index ``which`` to their next round."""
         at = slice(None) if len(which) == len(self.rngs) else which
+        dry = which[self.row[at] == self.scenario.rounds_per_block - 1]
+        if len(dry):
+            self._refill(dry)  # if it fails, no stream has moved
         self.round[at] += 1
         self.row[at] += 1
-        dry = which[self.row[at] == self.scenario.rounds_per_block]
-        if len(dry):
-            self._refill(dry)
-            self.row[dry] = 0
+        self.row[dry] = 0
 
     def _refill(self, which: NDArray[np.integer]) -> None:
+        """Draw (and solve) the next block of the streams ``which``."""
         moments = []
-        size = self.scenario.streams_per_draw
-        for i in range(0, len(which), size):
-            part = which[i : i + size]
-            data = self.scenario.draw([self.rngs[n] for n in part], self.round[part])
+        for i in range(0, len(which), STREAMS_PER_DRAW):
+            part = which[i : i + STREAMS_PER_DRAW]
+            data = self.scenario.draw([self.rngs[n] for n in part], self.round[part] + 1)
             if self.hindsight:
                 moments.append(data.moments())
             self._store(data, part)
@@ -257,9 +258,10 @@ class LeastSquaresStream(Stream):
         buffer.round[0], buffer.row[0] = number, row
 
     def _advance(self) -> None:
-        if self.buffer.row[0] == self.scenario.rounds_per_block - 1:
-            self._before = self._rng.bit_generator.state
+        before = self._rng.bit_generator.state
         self.buffer.open_round(self._all)
+        if self.buffer.row[0] == 0:  # a new block
+            self._before = before
 
 
 def _as_floats(data: SlotData, row: int) -> list[list[tuple[Any, ...]]]:

@@ -90,7 +90,8 @@ class Measured(LeastSquares):
         recording = self.measure(rng, first_round)
         if self.adversary == "none":
             return recording
-        targets = recording.targets.copy()
+        kind = np.result_type(recording.targets, np.float32)  # whole numbers may have no sign
+        targets = recording.targets.astype(kind)
         rounds, m = targets.shape[:2]
         signs = label_signs(self.adversary, m, np.array([first_round]), rounds)
         targets[:, :, 0] *= signs.astype(targets.real.dtype)

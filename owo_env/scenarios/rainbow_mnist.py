@@ -46,7 +46,8 @@ class RainbowMnist(SplitLearning):
             and their images; θ then has 21,070 parameters).
         batch_size: Images a user and slot.
         heads: ``"carried"`` over rounds or ``"reset"``.
-        weights_scale_heads: Whether p_k scales the step of user k's head too.
+        weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
+            gradients are asked for, which no weight shapes.
         feedback: Utilities on the training batch (``"train"``) or ``"heldout"`` images.
         head_learning_rate: η of heads.
         l_max: The loss of a user without the system.
@@ -61,7 +62,6 @@ class RainbowMnist(SplitLearning):
     """
 
     name: ClassVar[str] = "rainbow-mnist"
-    summary: ClassVar[str] = "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user"
 
     def __init__(
         self,
@@ -92,10 +92,11 @@ class RainbowMnist(SplitLearning):
         checks.one_of("split", split, SPLITS)
         checks.whole("num_users", num_users, low=2, high=NUM_TASKS)
         self.adversary = adversary
+        checks.flag("last_relu", last_relu)
         pool = _on(load_digits(digits, data_root, download), usable_device(device))
         with seeded(checks.whole("model_seed", model_seed, low=0)):
             layers = [*first_stage(), *second_stage(), *([nn.ReLU()] if last_relu else [])]
-        draw = partial(render, palette=palette, normalize=bool(normalize))
+        draw = partial(render, palette=palette, normalize=checks.flag("normalize", normalize))
         super().__init__(
             encoder=nn.Sequential(*(layers if split == "label" else layers[3:])),
             head=partial(nn.Linear, 50, 10),

@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike
 
 from owo_env import checks
 from owo_env.problem import Problem
-from owo_env.scenarios.least_squares import gradient_bound
+from owo_env.scenarios.least_squares import SLOTS_PER_BLOCK
 from owo_env.scenarios.measured import Measured, Recording
 from owo_env.scenarios.traces import Arrays, Trace, open_trace
 from owo_env.scenarios.traces.trace import SETTINGS
-
-SLOTS_AT_ONCE = 512  # in a block, and in a step of the first pass
 
 
 class Recorded(Measured):
@@ -52,7 +50,6 @@ class Recorded(Measured):
     """
 
     name: ClassVar[str] = "recorded"
-    summary: ClassVar[str] = "replays your own least-squares data: arrays or a trace file"
 
     def __init__(
         self,
@@ -77,9 +74,6 @@ class Recorded(Measured):
             zip(SETTINGS, (l_max, utility_bounds, model_bounds, initial_model, smoothness))
         )
         settings = _settings(self.trace, given)
-        u_min, u_max = checks.utility_bounds(settings["utility_bounds"])
-        l_max = checks.number("l_max", settings["l_max"], low=u_min, high=u_max, open_low=True)
-        alpha = checks.number("alpha", alpha, low=0.0)
         power = self._largest_power()
         L = 2 * power if settings["smoothness"] is None else settings["smoothness"]
         L = checks.number("smoothness", L, low=0.0, open_low=True)
@@ -90,18 +84,16 @@ class Recorded(Measured):
             dim=d,
             num_slots=m,
             alpha=alpha,
-            utility_bounds=(u_min, u_max),
+            utility_bounds=settings["utility_bounds"],
             initial_model=np.zeros(d) if x_1 is None else np.array(x_1, float),
             model_bounds=bounds,
             diameter=None if bounds is None else (bounds[1] - bounds[0]) * d**0.5,
-            gradient_bound=gradient_bound(users, alpha, u_min, l_max, L),
             smoothness=L,
         )
-        super().__init__(problem, l_max, adversary)
-        self.rounds = None if repeat else T
+        super().__init__(problem, settings["l_max"], adversary)
+        self.rounds = None if checks.flag("repeat", repeat) else T
         # No block may reach past the last round.
-        most = max(1, SLOTS_AT_ONCE // m)
-        self.rounds_per_block = max(n for n in range(1, most + 1) if T % n == 0)
+        self.rounds_per_block = max(n for n in range(1, self.rounds_per_block + 1) if T % n == 0)
 
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
         T = self.trace.shape[0]
@@ -116,7 +108,7 @@ class Recorded(Measured):
     def _largest_power(self) -> float:
         """max mean ‖x‖² over slots and users; reads, and so checks, the whole trace."""
         T, m, *_ = self.trace.shape
-        step = max(1, SLOTS_AT_ONCE // m)
+        step = max(1, SLOTS_PER_BLOCK // m)
         power = 0.0
         for first in range(0, T, step):
             x = self.trace.read(first, min(first + step, T)).features

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX, label_signs
-from owo_env.scenarios.least_squares import LeastSquares, gradient_bound, in_turn
+from owo_env.scenarios.least_squares import LeastSquares, in_turn
 from owo_env.scenarios.slots import Samples
 
 # Means and standard deviations of A_1, A_2, ω_1, ω_2, φ_1, φ_2 (redrawn each round) and of ε.
@@ -38,7 +38,6 @@ class Sinusoid(LeastSquares):
     """
 
     name: ClassVar[str] = "sinusoid"
-    summary: ClassVar[str] = "§IV convex: two users' sinusoids by a shared cubic, exact oracle"
 
     def __init__(
         self,
@@ -49,20 +48,15 @@ class Sinusoid(LeastSquares):
         utility_bounds: tuple[float, float] = (2.0, 6.0),
     ) -> None:
         checks.one_of("adversary", adversary, CONVEX)
-        num_slots = checks.whole("num_slots", num_slots, low=1)
-        alpha = checks.number("alpha", alpha, low=0.0)
-        u_min, u_max = checks.utility_bounds(utility_bounds)
-        l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         problem = Problem(
             num_users=2,
             dim=4,
             num_slots=num_slots,
             alpha=alpha,
-            utility_bounds=(u_min, u_max),
+            utility_bounds=utility_bounds,
             initial_model=np.zeros(4),
             model_bounds=(-1.0, 1.0),
             diameter=4.0,
-            gradient_bound=gradient_bound(2, alpha, u_min, l_max, smoothness=8.0),
             smoothness=8.0,  # 2‖μ‖² with ‖μ‖ ≤ 2
         )
         super().__init__(problem, l_max)

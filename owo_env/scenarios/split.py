@@ -83,7 +83,7 @@ class Server:
 
         Returns:
             If asked for by ``return_gradient``, ∂ℓ_k/∂inputs (U·B, …): unweighted again, and
-            zero for a user with p_k = 0, from whom the server learns nothing.
+            zero for a user with p_k = 0 (or next to it), from whom the server learns nothing.
         """
         assert self._sent is not None and self._received is not None
         scale = -weights.view(-1, *[1] * (upward.ndim - 1))
@@ -92,7 +92,8 @@ class Server:
         self._sent = self._received = None
         if back is None:
             return None
-        undone = torch.where(weights > 0, -1 / weights, 0.0).repeat_interleave(
+        least = torch.finfo(weights.dtype).tiny  # below, 1/p may be infinite
+        undone = torch.where(weights >= least, -1 / weights, 0.0).repeat_interleave(
             len(back) // len(weights)
         )
         return back * undone.view(-1, *[1] * (back.ndim - 1))

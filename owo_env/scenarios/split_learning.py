@@ -23,7 +23,6 @@ Tensor = torch.Tensor
 
 HEADS = ("carried", "reset")
 FEEDBACK = ("train", "heldout")
-EVALUATION_BATCH = 256
 
 
 class SplitLearning(Scenario):
@@ -49,7 +48,8 @@ class SplitLearning(Scenario):
         utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max.
         head_learning_rate: η of heads and front layers.
         heads: ``"carried"`` over rounds, or ``"reset"`` at the start of each.
-        weights_scale_heads: Whether p_k scales the step of user k's head too.
+        weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
+            gradients are asked for, which no weight shapes.
         feedback: Where utilities are measured: on the batch that is trained on, before the
             update (``"train"``), or on held-out data (``"heldout"``).
         front: The users' own first layers (a function that makes them, or K modules), which
@@ -62,7 +62,6 @@ class SplitLearning(Scenario):
     """
 
     name: ClassVar[str] = "split-learning"
-    summary: ClassVar[str] = "your own PyTorch encoder, heads, losses and per-user tasks"
 
     def __init__(
         self,
@@ -94,17 +93,17 @@ class SplitLearning(Scenario):
         self.users_per_pass = checks.whole("users_per_pass", users_per_pass, low=1)
         self.head_learning_rate = checks.number("head_learning_rate", head_learning_rate, low=0.0)
         self.heads = heads
-        self.weights_scale_heads = bool(weights_scale_heads)
+        self.weights_scale_heads = checks.flag("weights_scale_heads", weights_scale_heads)
         self.feedback = feedback
         self.device = usable_device(device)
-        u_min, u_max = float(utility_bounds[0]), float(utility_bounds[1])
+        u_min, u_max = checks.utility_bounds(utility_bounds)
         self.l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
         x_1 = initial_model(encoder)
         self.problem = Problem(
             num_users=checks.whole("the number of tasks' streams", len(self.tasks), low=2),
             dim=len(x_1),
-            num_slots=checks.whole("num_slots", num_slots, low=1),
-            alpha=checks.number("alpha", alpha, low=0.0),
+            num_slots=num_slots,
+            alpha=alpha,
             utility_bounds=(u_min, u_max),
             initial_model=x_1,
         )

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from owo_env.scenarios.base import Stream
 from owo_env.scenarios.heads import make_heads, make_modules
 from owo_env.scenarios.split import Server, User
-from owo_env.scenarios.tasks import batch_order, size_of, task_of
+from owo_env.scenarios.tasks import Task, batch_order, size_of, task_of
 
 if TYPE_CHECKING:
     from owo_env.scenarios.split_learning import SplitLearning
 
 Floats = NDArray[np.floating]
+Items = NDArray[np.integer]  # which items of a data set make up each slot's batch, (m, B)
 Tensor = torch.Tensor
 
 EVALUATION_BATCH = 256
@@ -46,21 +47,11 @@ class SplitStream(Stream):
         self._per_user: Tensor | None = None  # (K, d), made when first asked for
 
     def open_round(self, options: Mapping[str, Any]) -> None:
+        work = self._work(self.round + 1)  # if it is refused, the stream stays where it is
         self.round += 1
         if self.scenario.heads == "reset" or options.get("reset_heads", False):
             self._fresh_modules()
-        tasks = [task_of(tasks, self.round, self.seed) for tasks in self.scenario.tasks]
-        given = [task.validation is not None for task in tasks]
-        if any(given) != all(given):
-            raise ValueError(
-                f"round {self.round}: either every user's task has validation data or none"
-            )
-        for k, (user, task) in enumerate(zip(self.users, tasks, strict=True)):
-            rng = _generator(self.seed, self.round, _ORDER, k)
-            heldout = None
-            order = self._order(rng, k, "train", task.train)
-            if self.scenario.feedback == "heldout":
-                heldout = self._order(rng, k, "heldout", task.heldout)
+        for user, (task, order, heldout) in zip(self.users, work, strict=True):
             user.open_round(task, order, heldout)
 
     def play(
@@ -71,7 +62,7 @@ class SplitStream(Stream):
         p = torch.from_numpy(weights.astype(model.dtype)).to(self.scenario.device)
         rate = self.scenario.head_learning_rate
         rates = [rate] * len(weights)
-        if self.scenario.weights_scale_heads:
+        if self.scenario.weights_scale_heads and not per_user:
             rates = [rate * p_k for p_k in weights.tolist()]
         judged = self._heldout(slot) if self.scenario.feedback == "heldout" else None
         if per_user:
@@ -155,14 +146,33 @@ class SplitStream(Stream):
             fronts = make_modules(s.front, users, front_seed)
         self.users = [User(front, s.device) for front in fronts]
 
-    def _order(self, rng: np.random.Generator, k: int, part: str, data: Any) -> NDArray[np.integer]:
+    def _work(self, number: int) -> list[tuple[Task, Items, Items | None]]:
+        """Each user's task of round ``number``, and the items of its slots: train and held out."""
+        tasks = [task_of(tasks, number, self.seed) for tasks in self.scenario.tasks]
+        given = [task.validation is not None for task in tasks]
+        if any(given) != all(given):
+            raise ValueError(
+                f"round {number}: either every user's task has validation data or none"
+            )
+        work: list[tuple[Task, Items, Items | None]] = []
+        for k, task in enumerate(tasks):
+            rng, where = (
+                _generator(self.seed, number, _ORDER, k),
+                f"the task of user {k} in round {number}",
+            )
+            order, heldout = self._order(rng, where, "train", task.train), None
+            if self.scenario.feedback == "heldout":
+                heldout = self._order(rng, where, "heldout", task.heldout)
+            work.append((task, order, heldout))
+        return work
+
+    def _order(self, rng: np.random.Generator, where: str, part: str, data: Any) -> Items:
         if data is None:
-            raise ValueError(f"feedback='heldout': the task of user {k} has no heldout data")
+            raise ValueError(f"feedback='heldout': {where} has no heldout data")
         size, batch = size_of(data), self.scenario.batch_size
         if batch > size:
             raise ValueError(
-                f"batch_size={batch}: must be at most {size}, the size of the {part} data of "
-                f"user {k}'s task in round {self.round}"
+                f"batch_size={batch}: must be at most {size}, the size of {where}'s {part} data"
             )
         return batch_order(rng, size, batch, self.problem.num_slots)
 
