@@ -21,11 +21,13 @@ class Agent(ABC):
         gradients: ``"weighted"`` or ``"per_user"``: which feedback the agent needs from the
             environment, or None if it reads no gradient and takes either.
         reset_options: Handed to ``env.reset(options=...)`` at each round by :func:`play`.
-        problem: Set by the agent's own ``__init__``.
+        problem: What the agent was made for.
+        name: What messages call the agent; :func:`owo_agents.make` says how it was made.
     """
 
     gradients: ClassVar[str | None] = None
     reset_options: Mapping[str, Any] = {}
+    name: str = ""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

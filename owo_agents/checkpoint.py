@@ -69,17 +69,29 @@ def resume(
 
 
 def possible(agent: Agent) -> bool:
-    """Whether the agent says what it carries: it has a ``state_dict`` of its own that works.
+    """Whether the agent, and every part of it, says what it carries by a ``state_dict`` that works.
 
-    A newcomer's agent without one may carry anything, and some rivals' state is out of reach.
+    A newcomer's class without one of its own may carry anything, also where it inherits one, and
+    some rivals' state is out of reach.
     """
-    if type(agent).state_dict is Agent.state_dict:
+    parts = [agent, *(vars(agent).get(name) for name in ("weighting", "step", "initialization"))]
+    if not all(_speaks(type(part)) for part in parts if part is not None):
         return False
     try:
         agent.state_dict()
     except TypeError:
         return False
     return True
+
+
+def _speaks(kind: type) -> bool:
+    """Whether what a class carries is said by a ``state_dict`` as new as the class, or by ours."""
+    for cls in kind.__mro__:
+        if "state_dict" in vars(cls):
+            return cls is not Agent
+        if not cls.__module__.startswith("owo_agents."):
+            return False
+    return False
 
 
 def save(

@@ -25,16 +25,15 @@ class Initialization(ABC):
         self.x: Floats | None = None
 
     def start(self, batch: tuple[int, ...]) -> Floats:
-        """x_t, shape (*batch, d); x_1 is the problem's initial model."""
+        """A copy of x_t, shape (*batch, d); x_1 is the problem's initial model."""
         if self.x is None:
-            self.x = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim)).copy(
-                "F"
-            )
+            x_1 = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim))
+            self.x = x_1.copy("F")
         if self.x.shape[:-1] != batch:
             raise ValueError(
                 f"the agent was begun on a batch {self.x.shape[:-1]} of streams, now it is {batch}"
             )
-        return self.x
+        return self.x.copy("K")
 
     def update(self, target: Floats) -> None:
         """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""

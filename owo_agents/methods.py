@@ -41,7 +41,8 @@ def compose(
         weighting: The weighting.
         learning_rate: η; default by the rule of :func:`owo_agents.model_step.default_rate`.
         initialization: ``"running-mean"``, ``"reptile"``, ``"continue"`` or ``"reset"``; default
-            the running mean of Algorithm 1 where θ* is revealed, else §IV's reptile.
+            the running mean of Algorithm 1 where θ* is revealed or Θ is bounded (the convex
+            scenarios), else §IV's reptile (the deep ones).
         rate: Reptile's.
         target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
             last.
@@ -52,7 +53,8 @@ def compose(
     """
     problem = weighting.problem
     if initialization is None:
-        initialization = "running-mean" if problem.model_bounds is not None else "reptile"
+        convex = problem.hindsight or problem.model_bounds is not None
+        initialization = "running-mean" if convex else "reptile"
     return learner(
         weighting,
         make_step(problem, step, learning_rate),

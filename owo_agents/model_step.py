@@ -31,11 +31,12 @@ def largest_stable_rate(problem: Problem) -> float:
 def default_rate(problem: Problem) -> float:
     """η = min(D_Θ/(G_Θ√m), 2/(K p_max L)): Algorithm 1's step, kept stable.
 
-    Where D_Θ or G_Θ is unknown (deep scenarios): 0.1, as in §IV.
+    Where D_Θ or G_Θ is unknown (Θ unbounded, deep scenarios) §IV's 0.1 takes the place of the
+    first term; where L is unknown the second is ∞.
     """
-    if problem.diameter is None or problem.gradient_bound is None:
-        return PRACTICAL_RATE
-    rate = problem.diameter / (problem.gradient_bound * math.sqrt(problem.num_slots))
+    rate = PRACTICAL_RATE
+    if problem.diameter is not None and problem.gradient_bound is not None:
+        rate = problem.diameter / (problem.gradient_bound * math.sqrt(problem.num_slots))
     return min(rate, largest_stable_rate(problem))
 
 

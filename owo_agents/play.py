@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.registry import attribute, check_gradients, problem_of
+from owo_agents.registry import attribute, check_gradients, name_of, problem_of
 from owo_env import checks, regret
-from owo_env.fairness import extended_terms, sum_users
+from owo_env.fairness import fairness, sum_users
 from owo_env.problem import Problem
 
 Array = NDArray[Any]
@@ -73,15 +73,15 @@ def play(
             in some stream is left out.
 
     Raises:
+        TypeError: ``agent`` is no :class:`owo_agents.Agent`.
         ValueError: ``rounds`` < 1 or more than the scenario has, or the agent needs gradients
             that ``env`` does not give, or ``certify`` where it reveals no fairest model.
         AgentError: The agent's action is not finite or outside the space, or a utility is not
             finite; the message names agent, round and slot.
     """
-    checks.whole("rounds", rounds, low=1)
-    most = getattr(attribute(env, "scenario"), "rounds", None)
-    if most is not None and rounds > most:
-        raise ValueError(f"rounds={rounds}: the scenario has only {most}")
+    if not isinstance(agent, Agent):
+        raise TypeError(f"agent={agent!r}: must be an owo_agents.Agent")
+    check_rounds(env, rounds)
     check_gradients(agent, env)
     mode = env.metadata.get("autoreset_mode")
     if isinstance(env, VectorEnv) and mode is not AutoresetMode.DISABLED:
@@ -89,14 +89,25 @@ def play(
             f"env has autoreset_mode={mode}: play() needs AutoresetMode.DISABLED "
             "(gym.make_vec(..., autoreset_mode='Disabled'))"
         )
-    if certify and not (problem_of(env).hindsight and attribute(env, "evaluate")):
-        raise ValueError("certify=True: the environment reveals no fairest model to compare with")
+    if certify and not (problem_of(env).hindsight and hasattr(env.unwrapped, "evaluate")):
+        raise ValueError(
+            "certify=True: the environment reveals no fairest model to compare with, or is no "
+            "native one (Gymnasium's Sync- and AsyncVectorEnv)"
+        )
     return _rounds(agent.environment(env), agent, rounds, seed, certify)
+
+
+def check_rounds(env: Any, rounds: int) -> None:
+    """Raise ValueError unless ``rounds`` ≥ 1 and the scenario has as many."""
+    checks.whole("rounds", rounds, low=1)
+    most = getattr(attribute(env, "scenario"), "rounds", None)
+    if most is not None and rounds > most:
+        raise ValueError(f"rounds={rounds}: the scenario has only {most}")
 
 
 def _rounds(env: Any, agent: Agent, rounds: int, seed: Any, certify: bool) -> Iterator[RoundRecord]:
     for t in range(rounds):
-        options = dict(getattr(agent, "reset_options", {}))
+        options = dict(agent.reset_options)
         obs, info = env.reset(seed=seed if t == 0 else None, options=options)
         yield _round(env, agent, obs, info, certify)
 
@@ -124,17 +135,15 @@ def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: b
     if certify:
         models, played, felt = (np.stack(values, -2) for values in zip(*slots))
         best = info["fairest_model"]
-        evaluated = attribute(env, "evaluate")(best)
+        evaluated = env.unwrapped.evaluate(best)
         terms = certificate(problem, agent, models[..., 0, :], best, played, felt, evaluated)
     return RoundRecord(
         round=int(number if np.ndim(number) == 0 else number[0]),
-        fairness=np.asarray(
-            sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0]))
-        ),
+        fairness=np.asarray(fairness(utilities, problem.alpha, problem.utility_bounds[0])),
         regret=np.asarray(info["regret"]) if "regret" in info else None,
         utilities=utilities,
         weights=weights / problem.num_slots,
-        model=np.asarray(action["model"]),
+        model=np.array(action["model"]),
         extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
         | dict(agent.report())
         | terms,
@@ -172,8 +181,3 @@ def certificate(
         distance = np.sqrt(sum_users((start - best) ** 2))
         terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
     return {name: term for name, term in terms.items() if np.isfinite(term).all()}
-
-
-def name_of(agent: Agent) -> str:
-    """What messages call an agent."""
-    return getattr(agent, "name", None) or type(agent).__name__

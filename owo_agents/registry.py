@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from owo_agents.agent import Agent
 from owo_env import checks
 from owo_env.problem import Problem
+from owo_env.spaces import GRADIENTS
 
 Factory = Callable[..., Agent]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    factory: Factory | str  # a string is a path "package.module:name", imported when first used
-    summary: str
-
-
-_AGENTS: dict[str, _Entry] = {}
+# Name → factory, and a line about it; a path "package.module:name" is imported when first used.
+_AGENTS: dict[str, tuple[Factory | str, str]] = {}
 
 
 def register(name: str, factory: Factory | str, summary: str = "") -> None:
@@ -32,12 +27,22 @@ def register(name: str, factory: Factory | str, summary: str = "") -> None:
         factory: A class or function, or its path ``"package.module:name"``.
         summary: One line for ``owo list``.
     """
-    _AGENTS[name] = _Entry(factory, summary)
+    _AGENTS[name] = factory, summary
 
 
 def names() -> dict[str, str]:
     """Name → one line about it, of every registered agent."""
-    return {name: entry.summary for name, entry in sorted(_AGENTS.items())}
+    return {name: _AGENTS[name][1] for name in sorted(_AGENTS)}
+
+
+def entries() -> dict[str, tuple[Factory | str, str]]:
+    """Name → factory or path, and the line about it; for :func:`add` in another process."""
+    return dict(_AGENTS)
+
+
+def add(registered: Mapping[str, tuple[Factory | str, str]]) -> None:
+    """Register what :func:`entries` gave in another process."""
+    _AGENTS.update(registered)
 
 
 def resolve(name: str) -> Factory:
@@ -47,7 +52,7 @@ def resolve(name: str) -> Factory:
         ValueError: An unknown name, or a path that leads to nothing or to no agent.
     """
     if name in _AGENTS:
-        factory = _AGENTS[name].factory
+        factory, _ = _AGENTS[name]
         return _import(factory) if isinstance(factory, str) else factory
     if name.startswith("rl:"):
         return partial(resolve("rl"), path=name.removeprefix("rl:"))
@@ -75,8 +80,9 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
     factory = resolve(name)
     checks.keywords(f"agent {name!r}", factory, kwargs)
     agent = factory(problem_of(env), **kwargs)
-    if not callable(getattr(agent, "act", None)):
-        raise ValueError(f"agent {name!r}: {type(agent).__name__} has no method act(obs, info)")
+    if not isinstance(agent, Agent):
+        raise ValueError(f"agent {name!r}: {type(agent).__name__} is no owo_agents.Agent")
+    agent.name = name.rpartition(":")[2] if ":" in name and not name.startswith("rl:") else name
     if not isinstance(env, Problem):
         check_gradients(agent, env)
     return agent
@@ -94,20 +100,27 @@ def problem_of(env: Any) -> Problem:
 
 def check_gradients(agent: Agent, env: Any) -> None:
     """Raise ValueError if ``env`` does not give the gradients that ``agent`` reads."""
-    needed, given = getattr(agent, "gradients", None), attribute(env, "gradients")
-    if needed is not None and needed != given:
+    needed, given = agent.gradients, attribute(env, "gradients")
+    if needed is not None:
+        checks.one_of(f"gradients of agent {name_of(agent)}", needed, GRADIENTS)
+    if needed not in (None, given):
         raise ValueError(
-            f"agent {type(agent).__name__} needs gradients={needed!r}, the environment gives "
+            f"agent {name_of(agent)} needs gradients={needed!r}, the environment gives "
             f"{given!r}: pass gradients={needed!r} to gym.make"
         )
 
 
 def attribute(env: Any, name: str) -> Any:
-    """An attribute of the unwrapped environment; of the first one under SyncVectorEnv."""
+    """A constant of the unwrapped environment; of the first one under Sync- and AsyncVectorEnv."""
     inner = getattr(env, "unwrapped", env)
     if not hasattr(inner, name) and hasattr(inner, "get_attr"):
         return inner.get_attr(name)[0]
     return getattr(inner, name, None)
+
+
+def name_of(agent: Agent) -> str:
+    """What messages call an agent."""
+    return agent.name or type(agent).__name__
 
 
 def _import(path: str) -> Factory:

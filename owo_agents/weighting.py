@@ -83,7 +83,7 @@ class Dual(Weighting):
     Args:
         problem: The problem.
         initial_weights: Priorities of each round's first slot, K numbers ≥ 0; default
-            the centre utility's, ((u_min + u_max)/2)^−α each.
+            the centre utility's, ((u_min + u_max)/2)^−α each. At α = 0 only 1 each.
         step_index: ``"slot"``, or ``"round"`` as Algorithm 1 prints it.
         modulus: ``"corrected"`` u_min^{1+α}/α, or ``"paper"`` u_min^{1+1/α}/α.
 
@@ -109,6 +109,10 @@ class Dual(Weighting):
             self.initial = np.full(problem.num_users, problem.centre_priority)
         else:
             self.initial = _vector("initial_weights", initial_weights, problem.num_users)
+            if problem.alpha == 0 and (self.initial != 1).any():
+                raise ValueError(
+                    f"initial_weights={initial_weights!r}: at α = 0 W is a point, p = 1"
+                )
 
     def start(self, batch: tuple[int, ...]) -> Floats:
         self.round += 1
@@ -164,6 +168,12 @@ class Normalized(Weighting):
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._p = self.inner.update(self._p, utilities, slot)
         return self._scaled(self._p)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.inner.load_state_dict(state)
 
     def _scaled(self, p: Floats) -> Floats:
         return p * (self.total / sum_users(p))[..., None]

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 import owo_agents
 import owo_env
+from owo_agents import registry
 from owo_agents.initialization import RunningMean, make_initialization
 from owo_agents.model_step import GradientAscent, default_rate, largest_stable_rate
 from owo_agents.weighting import Constant, Dual, Normalized
@@ -287,3 +288,87 @@ def test_a_factory_may_take_anything():
     owo_agents.register("partly", partial(Factory(), shade=1))
     for name in ("anything", "partly"):
         assert isinstance(owo_agents.make(name, env, colour="red"), Still)
+
+
+def test_at_alpha_zero_w_is_a_point():
+    assert Dual(problem(0.0), (1, 1, 1)).start(()).tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="at α = 0 W is a point"):
+        Dual(problem(0.0), (1, 2, 1))
+
+
+def test_normalized_carries_what_its_inner_weighting_carries():
+    first, second = (Normalized(Dual(problem(), step_index="round")) for _ in range(2))
+    for _ in range(3):
+        first.start(())
+    second.load_state_dict(first.state_dict())
+    u = np.array([0.6, 1.0, 1.4])
+    for weighting in (first, second):
+        weighting.start(())
+    assert (first.update(u, u, 1) == second.update(u, u, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, "RunningMean"),
+        ({"hindsight": False}, "RunningMean"),
+        ({"model_bounds": None}, "RunningMean"),
+        ({"model_bounds": None, "hindsight": False}, "Reptile"),
+    ],
+)
+def test_the_default_outer_loop(known, expected):
+    agent = owo_agents.make("owo-fmtl", problem(**known))
+    assert type(agent.initialization).__name__ == expected
+
+
+def test_what_act_hands_out_is_not_the_outer_loops_own():
+    env = gym.make(ID, num_slots=2)
+    agent = owo_agents.make("owo-fmtl", env)
+    agent.begin_round(*env.reset(seed=0))
+    agent.act({}, {})["model"][:] = 0.5  # a wrapper that adds noise in place
+    assert (agent.initialization.start(()) == 0).all()
+
+
+def test_agents_are_called_by_the_name_they_were_made_by():
+    env = gym.make(ID, num_slots=2)
+    agent = owo_agents.make("cws", env, learning_rate=0.1)
+    agent.learn = lambda obs, info: setattr(agent, "model", np.full(4, np.nan))
+    with pytest.raises(owo_agents.AgentError, match="agent cws: round 1, slot 2"):
+        list(owo_agents.play(env, agent, 1, seed=0))
+
+
+def test_a_wrong_kind_of_gradients_is_the_agents_mistake():
+    env = gym.make(ID)
+
+    class Typo(Still):
+        gradients = "per-user"
+
+    with pytest.raises(ValueError, match=r"gradients of agent Typo.*did you mean 'per_user'"):
+        owo_agents.play(env, Typo(env.unwrapped.problem), 1)
+
+
+def test_what_is_no_agent_is_refused_before_it_plays(monkeypatch):
+    env = gym.make(ID)
+
+    class Duck:
+        def __init__(self, problem):
+            pass
+
+        def act(self, obs, info):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match=r"must be an owo_agents\.Agent"):
+        owo_agents.play(env, Duck(None), 1)
+    monkeypatch.setattr(registry, "_AGENTS", {"duck": (Duck, "")})
+    with pytest.raises(ValueError, match="agent 'duck': Duck is no owo_agents"):
+        owo_agents.make("duck", env)
+
+
+def test_gymnasiums_own_vectors_have_no_hindsight_of_a_batch():
+    env = gym.make_vec(ID, 2, "sync", vector_kwargs={"autoreset_mode": "Disabled"}, num_slots=2)
+    agent = owo_agents.make("owo-fmtl", env)
+    assert len(list(owo_agents.play(env, agent, 2, seed=0))) == 2
+    with pytest.raises(ValueError, match=r"certify=True.*Sync-"):
+        owo_agents.play(env, agent, 1, certify=True)
+    with pytest.raises(ValueError, match="agent 'oracle' needs a native environment"):
+        list(owo_agents.play(env, owo_agents.make("oracle", env), 1))

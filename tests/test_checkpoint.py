@@ -174,3 +174,32 @@ def test_an_agent_that_does_not_say_what_it_carries_is_not_checkpointed():
     env, agent = fresh("sinusoid", "owo-fmtl")
     assert checkpoint.possible(agent)
     assert not checkpoint.possible(Silent(agent.problem))
+
+
+class Momentum(owo_agents.Learner):
+    """A user's learner that carries more than the class it comes from knows of."""
+
+    velocity = 0.0
+
+    def learn(self, obs, info):
+        self.velocity = 0.9 * self.velocity + obs["gradient"]
+        super().learn({**obs, "gradient": self.velocity}, info)
+
+
+class Speaks(Momentum):
+    def state_dict(self):
+        return {**super().state_dict(), "velocity": self.velocity}
+
+
+def test_an_agent_that_may_carry_more_than_it_says_is_not_checkpointed():
+    _, plain = fresh("sinusoid", "owo-fmtl")
+    parts = plain.weighting, plain.step, plain.initialization
+    assert checkpoint.possible(plain)
+    assert not checkpoint.possible(Momentum(*parts))
+    assert checkpoint.possible(Speaks(*parts))
+
+    class Mine(type(plain.weighting)):
+        """A user's weighting, likewise."""
+
+    plain.weighting = Mine(plain.problem)
+    assert not checkpoint.possible(plain)

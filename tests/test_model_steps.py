@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 import owo_agents
 import owo_env
 from owo_agents.adaptive_step import AdaGradNorm, GuessFree, make_step
+from owo_agents.model_step import largest_stable_rate
 
 ID = "AIRAN-FairMTL-v0"
 
@@ -126,3 +127,20 @@ def test_guess_free_costs_at_most_twice_the_informed_steps_regret(scenario):
         return np.mean([record.regret for record in rounds])
 
     assert 0 < regret("guess-free") <= 2 * regret("fixed")
+
+
+def test_an_unbounded_problem_keeps_to_the_stable_step():
+    """Θ unbounded: there is no D_Θ, but L is known, and 0.1 is far beyond 2/(K p_max L)."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 10, (6, 20, 2, 3)), rng.normal(0, 1, (6, 20, 2))
+    env = gym.make(
+        "AIRAN-FairMTL-v0",
+        scenario="recorded",
+        features=x,
+        targets=y,
+        l_max=50.0,
+        utility_bounds=(20.0, 50.0),
+    )
+    agent = owo_agents.make("owo-fmtl", env)
+    assert agent.step.learning_rate == largest_stable_rate(env.unwrapped.problem) < 0.1
+    assert all(r.fairness > 0 for r in owo_agents.play(env, agent, 6, seed=0))

@@ -77,3 +77,34 @@ def test_tuning_depends_on_the_configuration_alone():
     first, second = (records(make(), "cws-tuned", 2, rounds=4, seeds=1) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.utilities, b.utilities)
+
+
+def test_tuning_makes_do_with_the_rounds_that_there_are():
+    rng = np.random.default_rng(0)
+    env = gym.make(
+        "AIRAN-FairMTL-v0",
+        scenario="recorded",
+        features=rng.uniform(-1, 1, (5, 4, 2, 3)),
+        targets=rng.uniform(-1, 1, (5, 4, 2)),
+        l_max=6.0,
+        utility_bounds=(2.0, 6.0),
+        model_bounds=(-1.0, 1.0),
+    )
+    assert len(records(env, "cws-tuned", 5)) == 5
+
+
+def test_one_model_each_goes_on_where_it_was():
+    env = make()
+    whole = [r.fairness for r in records(env, "single-task", 4)]
+    agent = owo_agents.make("single-task", env)
+    parts = [*owo_agents.play(env, agent, 2, seed=0), *owo_agents.play(env, agent, 2)]
+    assert [r.fairness for r in parts] == whole
+    assert [r.round for r in parts] == [1, 2, 3, 4]
+
+
+def test_one_model_each_takes_nothing_from_the_environments_stream():
+    env = make()
+    env.reset(seed=0)
+    before = env.unwrapped.np_random.bit_generator.state
+    list(owo_agents.play(env, owo_agents.make("single-task", env), 1))
+    assert env.unwrapped.np_random.bit_generator.state == before

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from owo_agents.agent import Action, Agent, Info, Observation
-from owo_agents.registry import attribute
 from owo_env.problem import Problem
 
 
@@ -20,8 +19,6 @@ class Oracle(Agent):
         ValueError: The environment has no exact oracle, or hindsight is off.
     """
 
-    gradients: ClassVar[str | None] = None
-
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         if not problem.hindsight:
@@ -29,12 +26,16 @@ class Oracle(Agent):
         self._env: Any = None
 
     def environment(self, env: Any) -> Any:
-        self._env = env
+        if not hasattr(env.unwrapped, "fairest"):
+            raise ValueError(
+                "agent 'oracle' needs a native environment, not Gymnasium's Sync- or AsyncVectorEnv"
+            )
+        self._env = env.unwrapped
         return env
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         batch = np.shape(obs["slot"])
-        self.model = attribute(self._env, "fairest")()[0]
+        self.model = self._env.fairest()[0]
         self.weights = np.full((*batch, self.problem.num_users), self.problem.centre_priority)
 
     def act(self, obs: Observation, info: Info) -> Action:

@@ -36,13 +36,11 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         inner = env.unwrapped
         if isinstance(inner, VectorEnv) or not isinstance(inner, AIRANEnv):
             raise ValueError(f"agent 'single-task' plays in the scalar environment, not in {inner}")
-        self.scenario = inner.scenario
         self.copies = [
             AIRANEnv(inner.scenario, hindsight=inner.hindsight and k == 0)
             for k in range(inner.problem.num_users)
         ]
         self.problem = inner.problem
-        self.gradients = "weighted"
         self._seed_source = inner.np_random
         self._started = False
 
@@ -51,7 +49,8 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As the environment's; without a seed the first reset draws one for all copies."""
         if seed is None and not self._started:
-            seed = int(self._seed_source.integers(2**31))
+            (own,) = self._seed_source.spawn(1)  # which takes nothing from the environment's draws
+            seed = int(own.integers(2**31))
         self._started = True
         self._sum = np.zeros(self.problem.num_users)
         self._fairness = 0.0
@@ -121,9 +120,12 @@ class SingleTask(Agent):
         super().__init__(problem)
         checks.one_of("target", target, ("last", "avg"))
         self.learner = cws(problem, target=target, **options)
+        self._played: tuple[Any, OneModelEach] | None = None
 
     def environment(self, env: Any) -> OneModelEach:
-        return OneModelEach(env)
+        if self._played is None or self._played[0] is not env:
+            self._played = env, OneModelEach(env)  # kept, so that a later play() goes on
+        return self._played[1]
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         self.learner.begin_round(self._batched(obs), info)

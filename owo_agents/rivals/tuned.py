@@ -33,14 +33,15 @@ class TunedConstant(Learner):
 
     The grid is p_k = c ū_k^−β/Σ_j ū_j^−β, with ū_k the mean utility of user k under equal
     weights: β leans towards the worse off, c is the total. The best has the highest mean F_α over
-    some rounds of streams seeded 1,000,000 onwards. Tuning happens when :func:`play` shows the
-    agent its environment.
+    some rounds of streams seeded 1,000,000 onwards. Where every seed replays the same data
+    (``recorded``) that is tuning on what is judged, and flatters it. Tuning happens when
+    :func:`play` shows the agent its environment.
 
     Args:
         problem: The problem.
         exponents: The β to try.
         totals: The c to try, in units of OWO-FMTL's first total.
-        rounds: Rounds of each tuning stream.
+        rounds: Rounds of each tuning stream; fewer where the scenario has no more.
         seeds: Tuning streams for each point of the grid.
         options: ``learning_rate`` and the other :class:`owo_agents.methods.Parts`.
 
@@ -100,8 +101,9 @@ class TunedConstant(Learner):
             autoreset_mode=AutoresetMode.DISABLED,
         )
         agent = compose(_Given(env.problem, np.repeat(p, self._seeds, axis=0)), **self._options)
+        rounds = min(self._rounds, scenario.rounds or self._rounds)
         seeds = FIRST_SEED + np.tile(np.arange(self._seeds), n)
-        records = list(play(env, agent, self._rounds, seed=seeds.tolist()))
+        records = list(play(env, agent, rounds, seed=seeds.tolist()))
         utilities = np.mean([r.utilities for r in records], axis=0)
         fairness = np.mean([r.fairness for r in records], axis=0)
         by_point = utilities.reshape(n, self._seeds, -1).mean(axis=1)
