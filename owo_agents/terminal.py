@@ -99,7 +99,7 @@ def announce(paths: Sequence[Path]) -> None:
         )
 
 
-def finish(outcome: runner.Outcome, names: Mapping[str, str]) -> None:
+def finish(outcome: runner.Outcome, names: Mapping[str, str], resumable: bool) -> None:
     """Report skipped and failed runs, those with one error together, and exit accordingly."""
     if outcome.skipped:
         console.print(f"{outcome.skipped} runs were there already (--force runs them again)")
@@ -111,7 +111,8 @@ def finish(outcome: runner.Outcome, names: Mapping[str, str]) -> None:
         which = escape("; ".join(runs[:3]))
         errors.print(f"[red]failed[/red] {which}{more}: {escape(error)}", highlight=False)
     if outcome.interrupted:
-        errors.print("interrupted: what is done is kept; the same command goes on from there")
+        kept = "what is done is kept; the same command goes on from there"
+        errors.print(f"interrupted: {kept if resumable else 'nothing is kept'}")
         raise typer.Exit(130)
     if outcome.failures:
         errors.print(f"[bold red]{len(outcome.failures)} runs failed[/bold red]")

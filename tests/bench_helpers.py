@@ -11,6 +11,7 @@ import numpy as np
 from owo_agents import Agent
 from owo_agents.benchmark import suite
 from owo_agents.benchmark.results import Store
+from owo_env.scenarios.sinusoid import Sinusoid
 
 SMALL: dict[str, Any] = {
     "summary": "two agents, two seeds",
@@ -41,6 +42,17 @@ class Still(Agent):
     def act(self, obs: Any, info: Any) -> dict[str, Any]:
         ones = np.ones(self.problem.num_users)
         return {"model": self.problem.initial_model, "weights": ones}
+
+
+class ReportsAnObject(Still):
+    """Tells what no file of results can hold."""
+
+    def report(self) -> dict[str, Any]:
+        return {"object": object()}
+
+
+class Waves(Sinusoid):
+    """A user's own scenario."""
 
 
 class BlowsUp(Still):

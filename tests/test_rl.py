@@ -234,9 +234,9 @@ def test_a_retrained_policy_makes_new_cells(tmp_path):
     digests = set()
     for action in ([0.0, 0.0], [0.0, 0.1]):
         constant_policy(problem, action).save(file)
-        digests.add(source_digest(f"rl:{file}"))
+        digests.add(source_digest(f"rl:{file}", {}))
     assert len(digests) == 2 and None not in digests
-    assert source_digest("rl:nowhere") is None
+    assert source_digest("rl:nowhere", {}) is None
 
 
 # --- training ----------------------------------------------------------------------------------

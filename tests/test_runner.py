@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from bench_helpers import contents, small
 
+import owo_agents
+import owo_env
+from owo_agents import registry
 from owo_agents.benchmark import backends, runner
 from owo_agents.benchmark.callbacks import Callback
 from owo_agents.benchmark.results import Store
+from owo_env import scenarios
+from owo_env.scenarios import make_scenario, traces
 
 TESTS = Path(__file__).parent
 
@@ -244,3 +249,47 @@ def test_ray_gives_the_same_bits_even_if_a_worker_is_killed(tmp_path, serial, ra
     again = Store(tmp_path / "again")
     runner.run(killers, again, backend=backends.serial)  # the flag is there: it kills no more
     assert {cell.key: found[cell.key] for cell in killers} == contents(again)
+
+
+def test_what_an_agent_reports_and_nobody_can_keep_fails_its_own_runs_only(tmp_path):
+    agents = {"odd": {"agent": "bench_helpers:ReportsAnObject"}, "owo-fmtl": None}
+    store = Store(tmp_path)
+    outcome = runner.run(small(agents=agents).cells(), store, backend=backends.serial)
+    assert outcome.done == 2
+    for cell, error in outcome.failures:
+        assert "what it reported cannot be kept" in error and store.failure(cell.key) == error
+
+
+def test_more_rounds_than_a_trace_has_are_refused_before_any_work(tmp_path):
+    traces.write(make_scenario("sinusoid", num_slots=2), tmp_path / "t.npz", rounds=3, seed=0)
+    experiments = {"t": {"scenario": "recorded", "settings": {"trace": str(tmp_path / "t.npz")}}}
+    runner.validate(small(experiments=experiments))
+    with pytest.raises(ValueError, match=r"t\.settings: rounds=4: the scenario has only 3"):
+        runner.validate(small(experiments=experiments, rounds=4))
+
+
+def test_workers_know_what_was_registered_here(tmp_path, monkeypatch):
+    from bench_helpers import Still
+
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+
+    class Mine(Still):
+        """Of no module that a worker could import by name."""
+
+    owo_agents.register("mine", Mine)
+    owo_env.register_scenario("waves", "owo_env.scenarios.sinusoid:Sinusoid")
+    owo_env.register_scenario("other", "bench_helpers:Waves")
+    for scenario in ("waves", "other", "bench_helpers:Waves"):
+        experiments = {"short": {"scenario": scenario, "settings": {"num_slots": 4}}}
+        chosen = small(agents={"mine": None}, experiments=experiments)
+        runner.validate(chosen)
+        store = Store(tmp_path / scenario)
+        assert runner.run(chosen.cells(), store, backend=backends.process, jobs=1).done == 2
+
+
+def test_backends_are_named():
+    with pytest.raises(ValueError, match="did you mean 'serial'"):
+        runner.choose("seril")
+    with pytest.raises(ValueError, match="only for backend 'ray'"):
+        runner.choose("process", "auto")

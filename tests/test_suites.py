@@ -1,12 +1,16 @@
 """Suites: what they mean, and what they refuse with the line and the key."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 from bench_helpers import SMALL, small
 
+import owo_agents
+from owo_agents import registry
 from owo_agents.benchmark import manifest, runner, suite
 from owo_agents.benchmark.suite import parse
+from owo_env.scenarios import make_scenario, traces
 
 TEXT = """\
 summary: a test
@@ -222,8 +226,8 @@ def test_narrowing_keeps_the_rest_as_it_was():
 def test_the_manifest_gives_the_suite_back(tmp_path):
     for name in suite.names():
         chosen = suite.load(name)
-        manifest.write(tmp_path, chosen, "owo bench")
-        back, origin = manifest.read(tmp_path)
+        manifest.write(tmp_path / name, chosen, "owo bench")
+        back, origin = manifest.read(tmp_path / name)
         assert keys(back) == keys(chosen)
         assert dataclasses.asdict(back) == dataclasses.asdict(chosen)
         assert origin.command == "owo bench"
@@ -234,3 +238,45 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / "suite.json").write_text(text)
     with pytest.raises(ValueError, match=r"suite\.json: damaged"):
         manifest.read(tmp_path)
+
+
+def key_of(**experiment):
+    one = {"scenario": "sinusoid", **experiment}
+    agents = {"agents": {"mine": None, "owo-fmtl": None}} if "mine" in registry._AGENTS else {}
+    return small(experiments={"one": one}, **agents).cells()[0].key
+
+
+def test_other_data_in_a_trace_make_other_cells(tmp_path):
+    file = tmp_path / "t.npz"
+    keys = []
+    for seed in (0, 1, 0):
+        traces.write(make_scenario("sinusoid", num_slots=2), file, rounds=3, seed=seed)
+        keys.append(key_of(scenario="recorded", settings={"trace": str(file)}))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_class_under_a_registered_name_makes_other_cells(monkeypatch):
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+
+    class First(owo_agents.Agent):
+        def act(self, obs, info):
+            return {"a": 1}
+
+    class Second(owo_agents.Agent):
+        def act(self, obs, info):
+            return {"a": 2}
+
+    keys = []
+    for agent in (First, Second, First, partial(First)):
+        owo_agents.register("mine", agent)
+        keys.append(key_of())
+    assert keys[0] == keys[2] == keys[3] != keys[1]
+
+
+def test_a_folder_keeps_to_its_suite(tmp_path):
+    manifest.write(tmp_path, small(), "owo bench")
+    manifest.write(tmp_path, small(rounds=5), "owo bench")  # it may grow
+    with pytest.raises(ValueError, match="has the results of suite 'small'; choose another folder"):
+        manifest.write(tmp_path, suite.load("csi"), "owo bench csi")
+    (tmp_path / "suite.json").write_text("{")
+    manifest.write(tmp_path, suite.load("csi"), "owo bench csi")

@@ -21,10 +21,12 @@ from typing import Any
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from owo_agents import registry
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import OnRound, execute
 from owo_agents.benchmark.results import Result
 from owo_agents.play import AgentError
+from owo_env import scenarios
 
 Outcome = Result | str
 Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Iterator[tuple[Cell, Outcome]]]
@@ -44,6 +46,19 @@ def attempt(
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+
+
+def _known() -> tuple[Any, Any]:
+    """The agents and scenarios that this process knows by name, users' own among them."""
+    return registry.entries(), scenarios.entries()
+
+
+def _elsewhere(known: tuple[Any, Any], cell: Cell, checkpoints: Path | None) -> Outcome:
+    """:func:`attempt` in another process, which first learns those names."""
+    agents, found = known
+    registry.add(agents)
+    scenarios.add(found)
+    return attempt(cell, None, checkpoints)
 
 
 def serial(
@@ -96,7 +111,7 @@ def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
             max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
         )
         with contextlib.suppress(BrokenProcessPool):
-            future: Future[Outcome] = executor.submit(attempt, cell, None, checkpoints)
+            future: Future[Outcome] = executor.submit(_elsewhere, _known(), cell, checkpoints)
             return future
 
 
@@ -136,9 +151,9 @@ def ray(address: str | None = None) -> Backend:
             runtime_env={"env_vars": environment},
             **options,
         )
-        task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(attempt)
+        task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(_elsewhere)
         try:
-            running = {task.remote(cell, None, checkpoints): cell for cell in cells}
+            running = {task.remote(_known(), cell, checkpoints): cell for cell in cells}
             while running:
                 (reference,), _ = ray_.wait(list(running))
                 cell = running.pop(reference)

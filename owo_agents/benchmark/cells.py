@@ -1,7 +1,9 @@
 """A cell: the configuration of one agent on one scenario with one seed."""
 
+import functools
 import hashlib
 import importlib.util
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +14,8 @@ from owo_agents.rl.policy import locate
 
 FORMAT = 1
 """Part of every cell's key: to be raised when the same configuration comes to mean another run."""
+
+_OWN = ("owo_env.", "owo_agents.")  # what the package's version stands for
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Cell:
         seed: Of the environment's stream; agents that draw take it as well.
         settings: Further arguments of ``gym.make``.
         arguments: Arguments of the agent.
-        digest: Of the file that defines a plugged-in agent, so that editing the agent
-            makes new cells; None for a built-in one.
+        digest: Of the files that the configuration names (a plugged-in agent's or scenario's, a
+            trace), so that changing them makes new cells; None where it names none.
     """
 
     scenario: str
@@ -43,22 +47,46 @@ class Cell:
         text = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
-    @property
-    def slots(self) -> int:
-        """The work in it, for progress bars: rounds × slots where the settings say them."""
-        return self.rounds * int(self.settings.get("num_slots", 1))
 
+def source_digest(name: str, registered: Mapping[str, Any]) -> str | None:
+    """Digest of what is behind the name of an agent or a scenario; None of the package's own.
 
-def source_digest(agent: str) -> str | None:
-    """Digest of the file behind ``package.module:Class`` or ``rl:POLICY``; None if registered."""
-    if ":" not in agent:
+    Args:
+        name: ``package.module:Class``, ``rl:POLICY``, or a registered name.
+        registered: Name → entry, whose first part is a path or a factory.
+    """
+    if name in registered:
+        origin = registered[name][0]
+        return source_digest(origin, {}) if isinstance(origin, str) else _code_digest(origin)
+    if ":" not in name or name.startswith(_OWN):
         return None
     try:
-        if agent.startswith("rl:"):
-            file = locate(agent.removeprefix("rl:"))
-        else:
-            spec = importlib.util.find_spec(agent.split(":")[0])
-            file = Path("" if spec is None or spec.origin is None else spec.origin)
+        if name.startswith("rl:"):
+            return file_digest(locate(name.removeprefix("rl:")))
+        spec = importlib.util.find_spec(name.split(":")[0])
     except (ImportError, ValueError):
-        return None  # whoever makes the agent says what is wrong
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:20] if file.is_file() else None
+        return None  # whoever makes the agent or scenario says what is wrong
+    return file_digest("" if spec is None or spec.origin is None else spec.origin)
+
+
+def _code_digest(factory: Any) -> str | None:
+    """Digest of the source of a class or function; None where it cannot be found."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    if getattr(factory, "__module__", "").startswith(_OWN):
+        return None
+    try:
+        return hashlib.sha256(inspect.getsource(factory).encode()).hexdigest()[:20]
+    except (OSError, TypeError):
+        return None
+
+
+def file_digest(path: str | Path) -> str | None:
+    """Digest of a file's content; None where there is no such file."""
+    if not Path(path).is_file():
+        return None
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()[:20]

@@ -56,7 +56,7 @@ def make_pair(cell: Cell) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
     """The cell's environment and agent; the one gives the gradients that the other needs."""
     env = make_env(cell)
     agent = make_agent(cell, env)
-    if getattr(agent, "gradients", None) == "per_user" and "gradients" not in cell.settings:
+    if agent.gradients == "per_user" and "gradients" not in cell.settings:
         env.close()
         env = make_env(replace(cell, settings={**cell.settings, "gradients": "per_user"}))
     return env, agent

@@ -27,7 +27,19 @@ class Origin:
 
 
 def write(folder: Path, suite: Suite, command: str) -> None:
-    """Keep the suite as it was resolved, and the command."""
+    """Keep the suite as it was resolved, and the command.
+
+    Raises:
+        ValueError: The folder is another suite's, whose report would be lost.
+    """
+    try:
+        there = read(folder)[0].name
+    except ValueError:
+        there = suite.name  # nothing is there yet, or it is damaged
+    if there != suite.name:
+        raise ValueError(
+            f"{folder}: has the results of suite {there!r}; choose another folder with --out"
+        )
     now = datetime.datetime.now(datetime.timezone.utc)
     origin = Origin(command, now.strftime("%Y-%m-%d %H:%M UTC"))
     plain = {"suite": dataclasses.asdict(suite), "origin": dataclasses.asdict(origin)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from owo_agents.benchmark.cells import Cell
+from owo_agents.benchmark.cells import Cell, file_digest
 
 CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-off", "weights")
 """Charts of a leaderboard that ``charts`` may name."""
@@ -56,10 +56,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class Variant:
-    """One setting of an experiment's grid; ``point`` holds what is particular to it."""
+    """One setting of an experiment's grid.
+
+    Attributes:
+        point: What is particular to it.
+        settings: All of its settings.
+        digest: Of the trace that they name, when the suite was read.
+    """
 
     point: Mapping[str, Any]
     settings: Mapping[str, Any]
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, point: Mapping[str, Any], settings: Mapping[str, Any]) -> Variant:
+        """A variant with the digest of its trace as it is now."""
+        trace = settings.get("trace")
+        return cls(point, settings, file_digest(trace) if isinstance(trace, str) else None)
 
     @property
     def label(self) -> str:
@@ -75,7 +88,7 @@ class Experiment:
         name: Unique within the suite.
         title: For people.
         notes: A paragraph for the report.
-        scenario: A scenario's name.
+        scenario: A scenario's name, or ``package.module:Class``.
         rounds: T of every run.
         seeds: Of every agent.
         baseline: The label of the agent that differences are taken from.
@@ -85,6 +98,7 @@ class Experiment:
             or, of a grid, only those that compare its points.
         claims: What a paper says of it.
         source: Where its settings are written, for error messages.
+        digest: Of the file that defines a plugged-in scenario, when the suite was read.
     """
 
     name: str
@@ -99,6 +113,7 @@ class Experiment:
     charts: tuple[str, ...] | None = None
     claims: tuple[Claim, ...] = ()
     source: str = ""
+    digest: str | None = None
 
     def called(self, label: str) -> set[str]:
         """What ``--only agent=`` may call an agent: its label, or its registered name."""
@@ -107,7 +122,7 @@ class Experiment:
     def with_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The changed variants, if ``settings`` override those of every point of the grid."""
         changed = [
-            Variant(
+            Variant.of(
                 {k: v for k, v in variant.point.items() if k not in settings},
                 {**variant.settings, **settings},
             )
@@ -118,6 +133,7 @@ class Experiment:
     def cell(self, variant: Variant, label: str, seed: int) -> Cell:
         """The cell of one agent and seed."""
         spec = self.agents[label]
+        digests = filter(None, (spec.digest, self.digest, variant.digest))
         return Cell(
             scenario=self.scenario,
             agent=spec.agent,
@@ -125,7 +141,7 @@ class Experiment:
             seed=seed,
             settings=dict(variant.settings),
             arguments=dict(spec.arguments),
-            digest=spec.digest,
+            digest="-".join(digests) or None,
         )
 
     def cells(self) -> Iterator[Cell]:

@@ -12,7 +12,8 @@ from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.execution import make_agent, make_env
 from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.results import Result, Store
-from owo_agents.play import RoundRecord
+from owo_agents.play import RoundRecord, check_rounds
+from owo_env import checks
 
 BACKENDS = ("process", "serial", "ray")
 
@@ -46,10 +47,20 @@ def validate(suite: Suite) -> None:
             label, *_ = experiment.agents
             with _placed(experiment.source):
                 env = make_env(experiment.cell(variant, label, experiment.seeds[0]))
+                check_rounds(env, experiment.rounds)
             for label, spec in experiment.agents.items():
                 with _placed(spec.source):
                     make_agent(experiment.cell(variant, label, experiment.seeds[0]), env)
             env.close()
+
+
+def _saved(result: Result, store: Store) -> Result | str:
+    """The result, kept; or the error of one that cannot be written as JSON."""
+    try:
+        store.save(result)
+    except (TypeError, ValueError) as error:
+        return f"what it reported cannot be kept: {error}"
+    return result
 
 
 @contextlib.contextmanager
@@ -63,9 +74,17 @@ def _placed(source: str) -> Iterator[None]:
 
 
 def choose(name: str, ray_address: str | None = None) -> backends.Backend:
-    """The backend of a name in ``BACKENDS``."""
+    """The backend of a name in ``BACKENDS``.
+
+    Raises:
+        ValueError: An unknown name, or an address for another backend than Ray.
+        ImportError: Ray is not installed.
+    """
+    checks.one_of("backend", name, BACKENDS)
     if name == "ray":
         return backends.ray(ray_address)
+    if ray_address is not None:
+        raise ValueError(f"ray_address={ray_address!r}: only for backend 'ray', not {name!r}")
     return {"serial": backends.serial, "process": backends.process}[name]
 
 
@@ -102,7 +121,8 @@ def run(
     try:
         for cell, outcome in outcomes:
             if isinstance(outcome, Result):
-                store.save(outcome)
+                outcome = _saved(outcome, store)
+            if isinstance(outcome, Result):
                 done += 1
                 if backend is not backends.serial:
                     for record in outcome.records():

@@ -40,10 +40,11 @@ from typing import Any
 
 import yaml
 
+from owo_agents import registry
 from owo_agents.benchmark.cells import source_digest
 from owo_agents.benchmark.metrics import OF_A_USER, WHOLE
 from owo_agents.benchmark.plan import CHARTS, AgentSpec, Claim, Experiment, Suite, Variant
-from owo_env import checks
+from owo_env import checks, scenarios
 
 _INHERITED = (
     "rounds",
@@ -209,6 +210,7 @@ class _Reader:
             charts=self._charts(*at("charts")),
             claims=self._claims(*at("claims"), agents),
             source=self.where((*path, "settings")),
+            digest=source_digest(data["scenario"], scenarios.entries()),
         )
 
     def _agents(self, path: _Path, data: Any, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
@@ -218,7 +220,7 @@ class _Reader:
             agent = arguments.pop("agent", label)
             if not isinstance(agent, str):
                 raise self._error((*path, label, "agent"), "must be an agent's name")
-            source, digest = self.where((*path, label)), source_digest(agent)
+            source, digest = self.where((*path, label)), source_digest(agent, registry.entries())
             for point in self._grid((*path, label, "grid"), arguments.pop("grid", None)):
                 values = " ".join(str(value) for value in point.values())
                 full = f"{label} {values}".strip()
@@ -232,7 +234,7 @@ class _Reader:
         settings = dict(self._mapping(("settings",), suite.get("settings")))
         settings |= self._mapping((*path, "settings"), data.get("settings"))
         grid = self._grid((*path, "grid"), data.get("grid", suite.get("grid")))
-        return tuple(Variant(point, settings | point) for point in grid)
+        return tuple(Variant.of(point, settings | point) for point in grid)
 
     def _grid(self, path: _Path, data: Any) -> list[dict[str, Any]]:
         lists = self._mapping(path, data)
