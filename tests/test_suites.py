@@ -280,3 +280,18 @@ def test_a_folder_keeps_to_its_suite(tmp_path):
         manifest.write(tmp_path, suite.load("csi"), "owo bench csi")
     (tmp_path / "suite.json").write_text("{")
     manifest.write(tmp_path, suite.load("csi"), "owo bench csi")
+
+
+def test_seeded_settings_take_the_runs_seed_unless_they_are_given():
+    def seeds_of(**settings):
+        one = {"scenario": "rainbow-mnist", "seeded": ["model_seed"], "settings": settings}
+        cells = small(seeds=[3, 8], experiments={"one": one}).cells()
+        return {(cell.seed, cell.settings["model_seed"]) for cell in cells}
+
+    assert seeds_of() == {(3, 3), (8, 8)}
+    assert seeds_of(model_seed=5) == {(3, 5), (8, 5)}
+    with pytest.raises(ValueError, match="seeded: 'model_seed': must be a list of names"):
+        small(seeded="model_seed")
+    with pytest.raises(ValueError, match="did you mean 'model_seed'"):
+        one = {"scenario": "rainbow-mnist", "seeded": ["model_sed"]}
+        runner.validate(small(experiments={"one": one}))

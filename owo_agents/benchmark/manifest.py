@@ -69,6 +69,7 @@ def _suite(plain: dict[str, Any]) -> Suite:
         variants = tuple(Variant(**variant) for variant in given["variants"])
         fixed = {"agents": agents, "variants": variants, "seeds": tuple(given["seeds"])}
         charts = None if given["charts"] is None else tuple(given["charts"])
+        fixed["seeded"] = tuple(given.get("seeded", ()))
         fixed["claims"] = tuple(Claim(**claim) for claim in given.get("claims", ()))
         experiments.append(Experiment(**{**given, **fixed, "charts": charts}))
     return Suite(plain["name"], plain["summary"], tuple(experiments))

@@ -91,6 +91,8 @@ class Experiment:
         scenario: A scenario's name, or ``package.module:Class``.
         rounds: T of every run.
         seeds: Of every agent.
+        seeded: Settings that take the run's seed where they are not given, for example the one
+            that decides x_1: else all runs would start from the same.
         baseline: The label of the agent that differences are taken from.
         agents: By label.
         variants: The points of the grid; one without a grid.
@@ -114,6 +116,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     source: str = ""
     digest: str | None = None
+    seeded: tuple[str, ...] = ()
 
     def called(self, label: str) -> set[str]:
         """What ``--only agent=`` may call an agent: its label, or its registered name."""
@@ -139,7 +142,7 @@ class Experiment:
             agent=spec.agent,
             rounds=self.rounds,
             seed=seed,
-            settings=dict(variant.settings),
+            settings={**dict.fromkeys(self.seeded, seed), **variant.settings},
             arguments=dict(spec.arguments),
             digest="-".join(digests) or None,
         )

@@ -17,8 +17,9 @@ A suite is a YAML file or the same thing as a Python mapping::
         grid: {num_slots: [4, 8, 16]}
 
 ``grid`` runs every combination of the values listed; ``arguments`` are those of every agent that
-does not state its own (null takes one away). ``claims`` are sentences that the report holds
-against the figures::
+does not state its own (null takes one away). ``seeded`` lists settings that take the run's seed,
+such as ``model_seed``, which decides where the model starts. ``claims`` are sentences that the
+report holds against the figures::
 
     claims:
       it is a fifth better: {figure: fairness, agent: owo-fmtl, than: cws .2,.8, by: 0.2}
@@ -49,6 +50,7 @@ from owo_env import checks, scenarios
 _INHERITED = (
     "rounds",
     "seeds",
+    "seeded",
     "baseline",
     "agents",
     "arguments",
@@ -211,6 +213,7 @@ class _Reader:
             claims=self._claims(*at("claims"), agents),
             source=self.where((*path, "settings")),
             digest=source_digest(data["scenario"], scenarios.entries()),
+            seeded=self._texts(*at("seeded")),
         )
 
     def _agents(self, path: _Path, data: Any, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
@@ -251,6 +254,11 @@ class _Reader:
         if isinstance(data, list):
             raise self._error(path, f"{data!r}: must be different seeds, or how many")
         return tuple(range(self._whole(path, data, low=1)))
+
+    def _texts(self, path: _Path, data: Any) -> tuple[str, ...]:
+        if not isinstance(data or [], list) or not all(isinstance(one, str) for one in data or []):
+            raise self._error(path, f"{data!r}: must be a list of names")
+        return tuple(data or ())
 
     def _charts(self, path: _Path, data: Any) -> tuple[str, ...] | None:
         if data is not None and not isinstance(data, list):
