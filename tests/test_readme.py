@@ -1,16 +1,23 @@
-"""The README's Python runs as it is printed."""
+"""The Python of README and CONTRIBUTING runs as it is printed."""
 
 import re
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
+import owo_agents
+
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = [
-    block
-    for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
-    if "SplitLearning" not in block  # the same text as examples/, which has its own test
-]
+
+
+def blocks(file):
+    return re.findall(r"```python\n(.*?)```", file.read_text(encoding="utf-8"), flags=re.S)
+
+
+# The example of split learning is the same text as examples/, which has its own test.
+BLOCKS = [block for block in blocks(README) if "SplitLearning" not in block]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -34,3 +41,16 @@ def test_the_example_of_split_learning_is_the_tested_file():
 def test_the_two_commands_are_there():
     text = README.read_text(encoding="utf-8")
     assert "make demo" in text and "make test" in text
+
+
+def test_contributing_s_scenario_and_agent_play_together(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("\n".join(blocks(README.parent / "CONTRIBUTING.md")))
+    monkeypatch.syspath_prepend(tmp_path)
+    id_, settings = "AIRAN-FairMTL-v0", {"scenario": "mine:Lines", "num_slots": 8}
+    one = gym.make(id_, **settings)
+    many = gym.make_vec(id_, num_envs=3, autoreset_mode="Disabled", **settings)
+    for env, batch in ((one, ()), (many, (3,))):
+        agent = owo_agents.make("mine:Mine", env)
+        records = list(owo_agents.play(env, agent, 2, seed=0, certify=True))
+        assert np.shape(records[-1].regret) == batch
+        assert np.all(records[-1].regret < np.log(6.0 / 2.0))
