@@ -238,13 +238,13 @@ def execute(
     with refusing():
         checks.whole("--jobs", jobs, low=1)
         run_on = runner.choose(backend, ray_address)
+        runner.validate(chosen)
         titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
         callbacks: list[Callback] = [ProgressBars(console, titles, chosen.run_names())]
         if tensorboard is not None:
             from owo_agents.benchmark.tensorboard import TensorBoard
 
             callbacks.append(TensorBoard(tensorboard))
-        runner.validate(chosen)
         store = Store(folder)
         manifest.write(folder, whole or chosen, shlex.join(["owo", *sys.argv[1:]]))
     tidy(store, whole or chosen)

@@ -78,7 +78,7 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
         TypeError: An argument that the agent does not have; the message has the nearest names.
     """
     factory = resolve(name)
-    checks.keywords(f"agent {name!r}", factory, kwargs)
+    checks.keywords(f"agent {name!r}", factory, kwargs, first=1)
     agent = factory(problem_of(env), **kwargs)
     if not isinstance(agent, Agent):
         raise ValueError(f"agent {name!r}: {type(agent).__name__} is no owo_agents.Agent")

@@ -83,19 +83,36 @@ def whole(argument: str, value: object, *, low: int, high: int | None = None) ->
     return int(value.__index__())
 
 
-def keywords(what: str, callable_: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise TypeError, with the nearest names, if ``callable_`` does not take a keyword."""
-    parameters = inspect.signature(callable_).parameters.values()
-    known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+def keywords(
+    what: str,
+    callable_: Callable[..., Any],
+    given: Mapping[str, Any],
+    *,
+    first: int = 0,
+    also: Sequence[str] = (),
+) -> None:
+    """Raise TypeError if ``callable_`` does not take a keyword, or needs one that is not given.
+
+    Args:
+        what: What is being called, for example ``"agent 'cws'"``.
+        callable_: What is to be called.
+        given: The keywords.
+        first: How many arguments it is given by position.
+        also: What else might have been meant, for the nearest names.
+    """
+    parameters = list(inspect.signature(callable_).parameters.values())[first:]
+    named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    known: set[str] | None = {p.name for p in named}
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:
             unpacked = _unpacked(callable_, p.name)
-            if unpacked is None:
-                return  # it takes anything
-            known += unpacked
+            known = None if unpacked is None else {p.name for p in named} | set(unpacked)
     for name in given:
-        if name not in known:
-            raise TypeError(str(unknown(f"argument of {what}", name, known)))
+        if known is not None and name not in known:  # None takes anything
+            raise TypeError(str(unknown(f"argument of {what}", name, known.union(also))))
+    missing = [p.name for p in named if p.default is p.empty and p.name not in given]
+    if missing:
+        raise TypeError(f"{what} needs {', '.join(missing)}")
 
 
 _UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}

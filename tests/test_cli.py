@@ -186,3 +186,29 @@ def test_nothing_is_made_by_a_refused_call(tmp_path, file):
     out = tmp_path / "out"
     assert owo("bench", file, "--set", "alpha=-1", "--out", out).exit_code == 2
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "hindsigt=false"], "did you mean 'hindsight'"),
+        (["--set", "hindsight=nope"], "hindsight='nope': must be true or false"),
+        (["--set", "scenario=recorded"], "scenario='recorded' is no setting beside another"),
+        (["--set", "alpha=.inf"], "alpha=inf: must be a finite number"),
+        (["--arg", "problem=1"], "unknown argument of agent 'owo-fmtl' 'problem'"),
+        (["--arg", "agent=cws"], "give it as --agent"),
+        (["--scenario", "split-learning"], "scenario 'split-learning' needs encoder, head, tasks"),
+        (["--scenario", "mine:Missing"], "scenario 'mine:Missing': there is no module 'mine'"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said_in_one_line(options, message):
+    result = owo("run", "--rounds", 2, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_does_not_replace_the_report_of_a_suite(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "out")
+    refused = owo("run", "--rounds", 1, "--out", folder)
+    assert refused.exit_code == 2 and "has the results of suite 'small'" in refused.stderr
+    assert (folder / "suite.json").read_bytes() == (finished / "suite.json").read_bytes()

@@ -245,7 +245,6 @@ BAD = {
     "at least two users": {"users": [CLEAN]},
     "num_users=1": {"num_users": 1},
     "num_users=3.*2 users": {"num_users": 3, "users": [CLEAN] * 2},
-    "lacks speed_kmh": {"users": [{k: v for k, v in CLEAN.items() if k != "speed_kmh"}] * 2},
     "unknown user 'egde': did you mean 'edge'": {"users": ["egde", "vehicular"]},
     "different names": {"users": [CLEAN, {**CLEAN, "speed_kmh": 3.0}]},
     "unknown mix": {"mix": "edgy"},
@@ -265,6 +264,11 @@ def test_bad_settings_are_refused(message):
 def test_an_unknown_field_of_a_user_is_refused():
     with pytest.raises(TypeError, match="speed_kmh"):
         CsiPrediction(users=[{**CLEAN, "speed_kph": 3.0}] * 2)
+
+
+def test_a_user_without_one_of_its_fields_is_refused():
+    with pytest.raises(TypeError, match=r"the user .* needs speed_kmh"):
+        CsiPrediction(users=[{k: v for k, v in CLEAN.items() if k != "speed_kmh"}] * 2)
 
 
 def test_aliased_doppler_warns_with_the_figure():

@@ -38,6 +38,8 @@ def make_env(cell: Cell) -> gym.Env[Any, Any]:
         ValueError, TypeError: The environment or its scenario refuses a setting.
         ImportError: An extra is missing.
     """
+    if "scenario" in cell.settings:
+        raise ValueError(f"scenario={cell.settings['scenario']!r} is no setting beside another")
     return gym.make(ENVIRONMENT, scenario=cell.scenario, **cell.settings)
 
 

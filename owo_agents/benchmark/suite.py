@@ -244,6 +244,8 @@ class _Reader:
         for key, values in lists.items():
             if not isinstance(values, list) or not values:
                 raise self._error((*path, key), f"{values!r}: must be a list of values to try")
+            if any(value in values[:i] for i, value in enumerate(values)):
+                raise self._error((*path, key), f"{values!r}: must be different values")
         return [
             dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())
         ]

@@ -7,6 +7,9 @@ from typing import Any
 from owo_env import checks
 from owo_env.scenarios.base import Scenario, Stream
 
+# What gym.make takes itself; here for whoever misspells it.
+_OF_THE_ENVIRONMENT = ("gradients", "hindsight", "render_mode")
+
 _SCENARIOS: dict[str, tuple[str, str]] = {}  # name → path of the class, and a line about it
 
 
@@ -89,7 +92,7 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
     if not isinstance(scenario, str):
         raise TypeError(f"scenario={scenario!r}: must be a name, a mapping or a Scenario")
     cls = scenario_class(scenario)
-    checks.keywords(f"scenario {scenario!r}", cls, settings)
+    checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_THE_ENVIRONMENT)
     return cls(**settings)
 
 

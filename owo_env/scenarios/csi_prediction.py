@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -116,7 +116,7 @@ class CsiPrediction(Measured):
 
     Raises:
         ValueError: A setting is outside its domain.
-        TypeError: A user has an unknown field.
+        TypeError: A user has an unknown field, or lacks one.
     """
 
     name: ClassVar[str] = "csi-prediction"
@@ -215,10 +215,7 @@ def _users(
 
 def _user(user: str | Mapping[str, Any]) -> User:
     if isinstance(user, Mapping):
-        checks.keywords("a user", User, user)
-        missing = [f.name for f in fields(User) if f.default is MISSING and f.name not in user]
-        if missing:
-            raise ValueError(f"users: {dict(user)!r} lacks {', '.join(missing)}")
+        checks.keywords(f"the user {dict(user)!r}", User, user)
         return User(**user)
     if not isinstance(user, str) or user not in USERS:
         raise checks.unknown("user", user, USERS)
