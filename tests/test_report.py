@@ -262,3 +262,37 @@ def test_where_every_run_diverged_there_are_no_charts(tmp_path):
     (section,) = sections([dataclasses.replace(board, runs=runs)])
     assert list(section.charts()) == []
     assert len(section.left_out) == 4
+
+
+def charts_of(tmp_path, **changes):
+    store, boards = done(small(**changes), tmp_path)
+    (section,) = sections(boards)
+    return {chart.name: chart for _, chart in section.charts()}
+
+
+def test_users_are_shown_on_one_scale(tmp_path):
+    experiments = {"a": {"scenario": "csi-prediction", "settings": {"num_slots": 8}}}
+    users = charts_of(tmp_path, experiments=experiments, charts=["users"])["users"]
+    limits = {panel.y_limits for panel in users.panels}
+    assert len(users.panels) == 2 and len(limits) == 1
+    low, high = limits.pop()
+    for panel in users.panels:
+        for series in panel.series:
+            assert low < min(series.y[1:]) and max(series.y[1:]) < high
+
+
+def test_the_frontier_says_which_point_is_which_alpha(tmp_path):
+    settings = {"scenario": "sinusoid", "settings": {"num_slots": 4}, "grid": {"alpha": [2, 0, 1]}}
+    agents = {**SMALL["agents"], "oracle": None}
+    shown = charts_of(tmp_path, experiments={"a": settings}, agents=agents, seeds=1)["frontier"]
+    notes = {series.label: series.notes for series in shown.panels[0].series}
+    assert notes == {"owo-fmtl": None, "equal": None, "oracle": ["α=0", "1", "2"]}
+
+
+def test_a_bound_is_left_out_where_it_would_flatten_the_regrets(tmp_path):
+    """The oracle's regret is 0, so that the axes are linear; Theorem 1 is hundreds of times it."""
+    grid = {"scenario": "sinusoid", "grid": {"num_slots": [4, 8]}}
+    for agents, bounded in ((SMALL["agents"], True), ({"owo-fmtl": None, "oracle": None}, False)):
+        chart = charts_of(tmp_path / str(bounded), experiments={"a": grid}, agents=agents)["sweep"]
+        labels = {series.label for series in chart.panels[0].series}
+        assert (charts.BOUND in labels) == bounded == chart.panels[0].log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Series:
         x, y: Of its points.
         low, high: Interval of y, if there is one.
         x_low, x_high: Interval of x, for single points.
+        notes: What to write beside each point.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Series:
     high: Sequence[float] | None = None
     x_low: Sequence[float] | None = None
     x_high: Sequence[float] | None = None
+    notes: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,23 @@ def _focus(series: Sequence[Series]) -> tuple[float, float] | None:
         for x, v in zip(s.x, ys, strict=False)
         if x >= s.x[-1] / 16
     ]
+    return _widened(values)
+
+
+def _alike(panels: Sequence[Panel]) -> list[Panel]:
+    """Panels of one quantity with the same range of y, so that users can be compared."""
+    ranges: dict[str, list[float]] = {}
+    for panel in panels:
+        curves = [v for s in panel.series for ys in (s.y, s.low or (), s.high or ()) for v in ys]
+        ranges.setdefault(panel.y_label, []).extend(panel.y_limits or _widened(curves) or ())
+    return [
+        replace(p, y_limits=(min(found), max(found)) if (found := ranges[p.y_label]) else None)
+        for p in panels
+    ]
+
+
+def _widened(values: Sequence[float]) -> tuple[float, float] | None:
+    """The range of the values with a margin; None where they are all one."""
     margin = 0.06 * (max(values) - min(values))
     return (min(values) - margin, max(values) + margin) if margin > 0 else None
 
@@ -199,7 +218,7 @@ def _users(board: Board) -> Chart | None:
         limits = _focus(series)
         panels.append(Panel(name, "round t", "utility", series, y_limits=limits))
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
-    return Chart("users", "Utility by user", caption, panels, list(board.runs))
+    return Chart("users", "Utility by user", caption, _alike(panels), list(board.runs))
 
 
 def _trade_off(board: Board) -> Chart | None:
@@ -207,8 +226,9 @@ def _trade_off(board: Board) -> Chart | None:
     series = []
     for row in board.rows:
         x, y = row.figures["mean_utility"], row.figures["worst_user"]
-        bounds = ([v] if v is not None else None for v in (y.low, y.high, x.low, x.high))
-        series.append(Series(row.label, [x.value], [y.value], *bounds))
+        ends = (None if v is None else [v] for v in (y.low, y.high, x.low, x.high))
+        low, high, x_low, x_high = ends
+        series.append(Series(row.label, [x.value], [y.value], low, high, x_low, x_high))
     titles = by_key["mean_utility"].title, by_key["worst_user"].title
     panel = Panel("Efficiency against equity", *titles, series, "points")
     caption = "Up and to the right is better for all; moving up at the cost of right is fairness."
@@ -228,7 +248,7 @@ def _weights(board: Board) -> Chart | None:
         limits = _focus(series)
         panels.append(Panel(label, "round t", "priority p", series, y_limits=limits))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
-    return Chart("weights", "The weights' trajectory", caption, panels, _classes(board))
+    return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
 
 
 def _validation(board: Board) -> Chart | None:
@@ -249,7 +269,7 @@ def _validation(board: Board) -> Chart | None:
                 )
             )
     caption = "On held-out data with true labels at the end of each round, moving mean."
-    return Chart("validation", "Validation", caption, panels, list(board.runs))
+    return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
 
 
 # By the names in plan.CHARTS.
@@ -282,9 +302,9 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
         metric = group[0].headline
         series = list(_sweep_series(key, metric, group))
         bounds = [(board.variant.point[key], certificates.theorem(board)) for board in group]
-        if metric.key == "regret" and all(bound is not None for _, bound in bounds):
+        log = _positive(series)  # on linear axes the bound would flatten everything else
+        if log and metric.key == "regret" and all(bound is not None for _, bound in bounds):
             series.append(Series(BOUND, *map(list, zip(*sorted(bounds)))))  # type: ignore[arg-type]
-        log = _positive(series)
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
     caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
     title = f"{boards[0].headline.title.capitalize()} by {key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,6 +30,11 @@ def frontier(boards: Sequence[Board]) -> Chart | None:
         return None
     labels = boards[0].experiment.agents
     curves = [s for label in labels if (s := _curve(label, boards)) is not None]
+    # One curve tells which point is which α: the oracle's, or else the first.
+    told = next((i for i, s in enumerate(curves) if s.label == ORACLE), 0)
+    notes = [f"{board.variant.point['alpha']:g}" for board in boards]
+    if curves and len(curves[told].x) == len(notes):
+        curves[told] = replace(curves[told], notes=[f"α={notes[0]}", *notes[1:]])
     mean, worst = (_title(boards[0], key) for key in ("mean_utility", "worst_user"))
     panels = [Panel("Worst user against mean utility, by α", mean, worst, curves)]
     prices = _prices(boards)
@@ -36,7 +42,7 @@ def frontier(boards: Sequence[Board]) -> Chart | None:
         panels.append(Panel("Price of fairness", "alpha", "share of summed utility lost", prices))
     alphas = ", ".join(f"{board.variant.point['alpha']:g}" for board in boards)
     caption = (
-        f"α = {alphas}, from right to left along the oracle's curve; means over rounds and seeds. "
+        f"α = {alphas}, the numbers beside the points; means over rounds and seeds. "
         "The oracle plays the fairest model in hindsight."
     )
     return Chart("frontier", "Frontier", caption, panels, list(labels))

@@ -123,6 +123,15 @@ def _lines(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> Non
             axis.fill_between(
                 series.x, series.low, series.high, color=look["color"], alpha=0.14, linewidth=0
             )
+        for x, y, note in zip(series.x, series.y, series.notes or ()):
+            axis.annotate(
+                note,
+                (x, y),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=look["color"],
+            )
     if panel.log:
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -149,6 +158,16 @@ def _note_slopes(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) 
     """The fitted exponent at the end of each curve, pushed up where it would hide another."""
     low, high = np.log(axis.get_ylim())
     line, lowest = 0.055 * (high - low), -np.inf  # the height of a note
+    axis.annotate(
+        "slope",
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(-8, 5),
+        textcoords="offset points",
+        fontsize=7,
+        color=_STYLE["xtick.color"],
+        annotation_clip=False,
+    )
     for series in sorted(panel.series, key=lambda series: series.y[-1]):
         exponent = slope(series)
         if exponent is None:
