@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ class BlowsUp(Still):
         if info["round"] == 2 and info["slot"] == 1:
             action["model"] = np.full(self.problem.dim, np.nan)
         return action
+
+
+class Dawdles(Still):
+    """Makes the file ``flag``, and then keeps everybody waiting."""
+
+    def __init__(self, problem: Any, flag: str) -> None:
+        super().__init__(problem)
+        self.flag = Path(flag)
+
+    def begin_round(self, obs: Any, info: Any) -> None:
+        self.flag.touch()
+        time.sleep(3600)
 
 
 class KillsItsWorkerOnce(Still):

@@ -1,5 +1,6 @@
 """Running suites: the same bits everywhere, whatever is killed, and failures reported."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -153,6 +154,26 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     assert process.wait(timeout=300) == 130
     assert len(contents(Store(tmp_path / "results"))) >= 2
     assert (tmp_path / "results" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_the_cells_that_run(tmp_path):
+    suite = f"""\
+summary: a cell that takes an hour
+rounds: 1
+seeds: 3
+agents: {{slow: {{agent: "bench_helpers:Dawdles", flag: {tmp_path / "begun"}}}}}
+experiments: {{it: {{scenario: sinusoid, settings: {{num_slots: 2}}}}}}
+"""
+    (tmp_path / "kill.yaml").write_text(suite)
+    process = _bench(tmp_path, "--jobs", "2")
+    _wait_for((tmp_path / "begun").exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        assert process.wait(timeout=300) == 130
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -101,18 +101,22 @@ def process(
         finished = True
     finally:
         if not finished:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            _pool(jobs).shutdown(wait=True, kill_workers=True)
 
 
 def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
-        executor = get_reusable_executor(
-            max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
-        )
         with contextlib.suppress(BrokenProcessPool):
-            future: Future[Outcome] = executor.submit(_elsewhere, _known(), cell, checkpoints)
+            future: Future[Outcome] = _pool(jobs).submit(_elsewhere, _known(), cell, checkpoints)
             return future
+
+
+def _pool(jobs: int) -> Any:
+    """The one pool of workers; asked for otherwise, loky would wait for its cells to end."""
+    return get_reusable_executor(
+        max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
+    )
 
 
 def _ignore_interrupt() -> None:
