@@ -177,6 +177,13 @@ def test_any_aggregator_by_path_and_what_is_missing():
         owo_agents.make("nash-mtl", given).state_dict()
 
 
+@pytest.mark.parametrize("name", [*AGGREGATORS, *SCALARIZERS, *ONLINE, "slot-fair"])
+def test_what_a_name_means_is_not_an_argument(name):
+    for argument in ("aggregator", "scalarizer", "weighting", "learner"):
+        with pytest.raises(TypeError, match=f"unknown argument of agent '{name}' '{argument}'"):
+            owo_agents.make(name, problem(), **{argument: "MGDA"})
+
+
 @pytest.mark.parametrize("name", ["mgda", "fairgrad", "famo"])
 def test_a_missing_extra_says_how_to_install_it(name, monkeypatch):
     for module in ("aggregation", "scalarization"):

@@ -178,6 +178,17 @@ def aggregated(
         ImportError: TorchJD, or what the aggregator needs, is not installed.
         ValueError: No such aggregator.
     """
+    return _aggregated(aggregator, problem, options=options, **parts)
+
+
+def _aggregated(
+    aggregator: str,
+    problem: Problem,
+    *,
+    options: Mapping[str, Any] | None = None,
+    **parts: Unpack[Parts],
+) -> Learner:
+    """:func:`aggregated`; the aggregator comes first, so that a name binds it for good."""
     decided = _OPTIONS.get(aggregator, lambda problem: {})(problem)
     build = partial(find("aggregation", aggregator), **{**decided, **(options or {})})
     return compose(
@@ -202,12 +213,12 @@ def find(module: str, name: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], found)
 
 
-fairgrad = partial(aggregated, aggregator="owo_agents.rivals.fairgrad:FairGrad")
-nash_mtl = partial(aggregated, aggregator="NashMTL")
-pcgrad = partial(aggregated, aggregator="PCGrad")
-cagrad = partial(aggregated, aggregator="CAGrad")
-mgda = partial(aggregated, aggregator="MGDA")
-imtl_g = partial(aggregated, aggregator="IMTLG")
-upgrad = partial(aggregated, aggregator="UPGrad")
-aligned_mtl = partial(aggregated, aggregator="AlignedMTL")
-config = partial(aggregated, aggregator="ConFIG")
+fairgrad = partial(_aggregated, "owo_agents.rivals.fairgrad:FairGrad")
+nash_mtl = partial(_aggregated, "NashMTL")
+pcgrad = partial(_aggregated, "PCGrad")
+cagrad = partial(_aggregated, "CAGrad")
+mgda = partial(_aggregated, "MGDA")
+imtl_g = partial(_aggregated, "IMTLG")
+upgrad = partial(_aggregated, "UPGrad")
+aligned_mtl = partial(_aggregated, "AlignedMTL")
+config = partial(_aggregated, "ConFIG")

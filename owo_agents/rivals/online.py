@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -108,20 +107,19 @@ class SlotFair(PerUser):
         return sum_users(np.moveaxis(weighted, -2, -1)), weights
 
 
-def _agent(
-    problem: Problem,
-    *,
-    weighting: Callable[[Problem], Weighting],
-    learner: Callable[..., Learner] = Learner,
-    **parts: Unpack[Parts],
-) -> Learner:
-    """A rival around ``weighting``; the rest as for :func:`owo_agents.methods.compose`."""
-    return compose(weighting(problem), learner=learner, **parts)
+def ftl(problem: Problem, **parts: Unpack[Parts]) -> Learner:
+    """The best dual variable for the slots so far; see :class:`FollowTheLeader`."""
+    return compose(FollowTheLeader(problem), **parts)
 
 
-ftl = partial(_agent, weighting=FollowTheLeader)
-dual_carried = partial(_agent, weighting=DualCarried)
-slot_fair = partial(_agent, weighting=Effective, learner=SlotFair)
+def dual_carried(problem: Problem, **parts: Unpack[Parts]) -> Learner:
+    """OWO-FMTL whose dual step never restarts; see :class:`DualCarried`."""
+    return compose(DualCarried(problem), **parts)
+
+
+def slot_fair(problem: Problem, **parts: Unpack[Parts]) -> Learner:
+    """Ascent on each slot's own fairness; see :class:`SlotFair`."""
+    return compose(Effective(problem), learner=SlotFair, **parts)
 
 
 def hedge(

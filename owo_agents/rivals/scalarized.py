@@ -162,6 +162,18 @@ def scalarized(
         ImportError: TorchJD is not installed.
         ValueError: No such scalarizer, or an argument outside its domain.
     """
+    return _scalarized(scalarizer, problem, options=options, weight_rate=weight_rate, **parts)
+
+
+def _scalarized(
+    scalarizer: str,
+    problem: Problem,
+    *,
+    options: Mapping[str, Any] | None = None,
+    weight_rate: float | None = None,
+    **parts: Unpack[Parts],
+) -> Learner:
+    """:func:`scalarized`; the scalarizer comes first, so that a name binds it for good."""
     decided = _OPTIONS.get(scalarizer, lambda problem: {})(problem)
     build = partial(find("scalarization", scalarizer), **{**decided, **(options or {})})
     if weight_rate is None:
@@ -174,7 +186,7 @@ def scalarized(
     )
 
 
-famo = partial(scalarized, scalarizer="FAMO")
-dwa = partial(scalarized, scalarizer="DWA")
-uw = partial(scalarized, scalarizer="UW")
-rlw = partial(scalarized, scalarizer="Random")
+famo = partial(_scalarized, "FAMO")
+dwa = partial(_scalarized, "DWA")
+uw = partial(_scalarized, "UW")
+rlw = partial(_scalarized, "Random")
