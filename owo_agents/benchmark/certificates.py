@@ -36,7 +36,7 @@ class Check:
         return f"{often}, {self.looseness:.3g} to spare"
 
 
-def problem_of(result: Result) -> Problem:
+def _problem(result: Result) -> Problem:
     """The problem's constants as far as a result keeps them."""
     given = dict(result.problem)
     given["utility_bounds"] = tuple(given["utility_bounds"])
@@ -55,14 +55,19 @@ def checks_of(results: Iterable[Result]) -> list[Check]:
         if result.regret is None or "primal_regret" not in terms:
             continue
         if "dual_regret" in terms and "residual" in terms:
-            sum_ = (terms["primal_regret"] + terms["dual_regret"]) / result.problem["num_slots"]
-            bound = sum_ + terms["residual"]
-            gaps.setdefault("certificate", []).append(bound - result.regret)
+            certificate = regret.Certificate(
+                result.regret,
+                terms["primal_regret"],
+                terms["dual_regret"],
+                terms["residual"],
+                result.problem["num_slots"],
+            )
+            gaps.setdefault("certificate", []).append(certificate.slack)
         if "primal_bound" in terms:
             gap = terms["primal_bound"] - terms["primal_regret"]
             gaps.setdefault("R^θ ≤ (6)", []).append(gap)
         if "dual_regret" in terms and result.problem["alpha"] > 0:
-            gap = regret.dual_bound(problem_of(result)) - terms["dual_regret"]
+            gap = regret.dual_bound(_problem(result)) - terms["dual_regret"]
             gaps.setdefault("R^w ≤ (10)", []).append(gap)
     return [_check(name, np.concatenate(parts)) for name, parts in gaps.items()]
 
@@ -80,7 +85,7 @@ def table(board: Board) -> dict[str, list[Check]]:
 def theorem(board: Board) -> float | None:
     """Theorem 1's bound on the mean regret with corrected constants, its residual left out."""
     result = next(iter(next(iter(board.runs.values())).values()))
-    problem = problem_of(result)
+    problem = _problem(result)
     if result.regret is None or not problem.diameter or not problem.gradient_bound:
         return None
     return None if problem.alpha == 0 else regret.theorem_bound(problem, result.rounds)
