@@ -1,4 +1,4 @@
-"""Progress bars with the time left: one for each scenario, counted in slots."""
+"""Progress bars with the time left: one for each scenario, counted in rounds."""
 
 from collections.abc import Mapping, Sequence
 
