@@ -7,7 +7,7 @@ dual step. Nothing it sees or plays depends on the scenario's units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,11 +16,13 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from owo_agents.learner import Learner
-from owo_agents.methods import compose
+from owo_agents.methods import Parts, compose
 from owo_agents.registry import check_gradients, problem_of
 from owo_agents.weighting import Constant
+from owo_env import checks
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
 from owo_env.vector_env import AIRANVectorEnv
@@ -114,7 +116,7 @@ class RoundView:
 class _Control:
     """What the scalar and the vector wrapper share: the learner whose priorities are commanded."""
 
-    def __init__(self, env: Any, **parts: Any) -> None:
+    def __init__(self, env: Any, parts: Parts) -> None:
         problem = problem_of(env)
         if problem.num_slots < 2:
             raise ValueError(
@@ -159,30 +161,19 @@ class WeightControl(gym.Wrapper, RecordConstructorArgs):  # type: ignore[type-ar
 
     Args:
         env: The environment, with ``gradients="weighted"``.
-        learning_rate: As for the agent ``owo-fmtl``.
-        initialization: Likewise.
-        rate: Likewise.
-        target: Likewise: exact where the environment reveals θ*, else last. The registered id
-            has ``hindsight=False``, since a policy sees nothing of θ* but where a round starts.
+        parts: The learner's, as for :func:`owo_agents.methods.compose`. The registered id has
+            ``hindsight=False``, since a policy sees nothing of θ* but where a round starts.
 
     Raises:
         ValueError: α = 0, a round of one slot, or an argument outside its domain.
+        TypeError: An argument that the learner does not have.
     """
 
-    def __init__(
-        self,
-        env: gym.Env[Any, Any],
-        learning_rate: float | None = None,
-        initialization: str | None = None,
-        rate: float | None = None,
-        target: str | None = None,
-    ) -> None:
-        parts: dict[str, Any] = dict(
-            learning_rate=learning_rate, initialization=initialization, rate=rate, target=target
-        )
+    def __init__(self, env: gym.Env[Any, Any], **parts: Unpack[Parts]) -> None:
+        checks.keywords("WeightControl", WeightControl, parts, first=1)
         RecordConstructorArgs.__init__(self, **parts)
         gym.Wrapper.__init__(self, env)
-        self._control = _Control(env, **parts)
+        self._control = _Control(env, parts)
         self.action_space = spaces.Box(-1.0, 1.0, (problem_of(env).num_users,), np.float32)
         self.observation_space = self._control.view.space
 
@@ -207,32 +198,21 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
 
     Args:
         env: A vector environment with ``autoreset_mode=SAME_STEP``.
-        learning_rate: As for the agent ``owo-fmtl``.
-        initialization: Likewise.
-        rate: Likewise.
-        target: Likewise.
+        parts: As for :class:`WeightControl`.
 
     Raises:
         ValueError: As :class:`WeightControl`, or another autoreset mode.
+        TypeError: Likewise.
     """
 
-    def __init__(
-        self,
-        env: VectorEnv[Any, Any, Any],
-        learning_rate: float | None = None,
-        initialization: str | None = None,
-        rate: float | None = None,
-        target: str | None = None,
-    ) -> None:
-        parts: dict[str, Any] = dict(
-            learning_rate=learning_rate, initialization=initialization, rate=rate, target=target
-        )
+    def __init__(self, env: VectorEnv[Any, Any, Any], **parts: Unpack[Parts]) -> None:
+        checks.keywords("WeightControlVector", WeightControlVector, parts, first=1)
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"autoreset_mode={mode}: must be AutoresetMode.SAME_STEP")
         RecordConstructorArgs.__init__(self, **parts)
         VectorWrapper.__init__(self, env)
-        self._control = _Control(env, **parts)
+        self._control = _Control(env, parts)
         users = problem_of(env).num_users
         self.single_action_space = spaces.Box(-1.0, 1.0, (users,), np.float32)
         self.single_observation_space = self._control.view.space
@@ -275,19 +255,22 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
         return self._control.begin_round(obs, info), rewards, terminated, truncated, info
 
 
-PARTS = ("learning_rate", "initialization", "rate", "target")
-
-
 def weights_env(**settings: Any) -> WeightControl:
     """``AIRAN-FairMTL-Weights-v0``: the arguments of ``AIRAN-FairMTL-v0`` and the learner's."""
-    parts = {name: settings.pop(name) for name in PARTS if name in settings}
+    parts = _taken(settings)
     return WeightControl(AIRANEnv(**settings), **parts)
 
 
 def weights_vector_env(num_envs: int = 1, **settings: Any) -> WeightControlVector:
     """The same through ``gym.make_vec``."""
-    parts = {name: settings.pop(name) for name in PARTS if name in settings}
+    parts = _taken(settings)
     return WeightControlVector(AIRANVectorEnv(num_envs, **settings), **parts)
+
+
+def _taken(settings: dict[str, Any]) -> Parts:
+    """The learner's arguments, taken out of the environment's."""
+    names = [name for name in settings if name in Parts.__optional_keys__]
+    return cast(Parts, {name: settings.pop(name) for name in names})
 
 
 gym.register(

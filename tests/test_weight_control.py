@@ -201,6 +201,24 @@ def test_refusals(vector):
         refused("autoreset_mode", vector=True, autoreset_mode="Disabled")
 
 
+@pytest.mark.parametrize("vector", [False, True])
+def test_the_wrappers_take_the_learners_arguments_and_no_others(vector):
+    env = gym.make_vec("AIRAN-FairMTL-v0", 2) if vector else gym.make("AIRAN-FairMTL-v0")
+    wrapper = WeightControlVector if vector else WeightControl
+    for argument in ("learning_rat", "reset_heads", "learner"):
+        message = f"unknown argument of {wrapper.__name__} '{argument}': .*'?learning_rate"
+        with pytest.raises(TypeError, match=message):
+            wrapper(env, **{argument: 1.0})
+    given = {"learning_rate": 0.01, "target": "avg"}
+    made = wrapper(env, **given)
+    assert {k: v for k, v in made._saved_kwargs.items() if v is not None} == given
+    if not vector:
+        again = gym.make(made.spec)
+        assert isinstance(again, WeightControl)
+        assert again._control.learner.step.learning_rate == 0.01
+        assert again._control.learner.target == "avg"
+
+
 @pytest.mark.parametrize("action", [np.zeros(3), np.array([0.0, 1.5]), np.array([np.nan, 0.0])])
 def test_bad_actions(action):
     env = WeightControl(owo_env.AIRANEnv("sinusoid"))
