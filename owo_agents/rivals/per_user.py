@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_agents.agent import Observation
-from owo_agents.initialization import Initialization
 from owo_agents.learner import Learner
-from owo_agents.model_step import ModelStep
 from owo_agents.weighting import Weighting
 
 Floats = NDArray[np.floating]
@@ -46,17 +44,7 @@ class PerUser(Learner):
     """A learner that combines the users' gradients ∇u_k itself, after it has seen them."""
 
     gradients: ClassVar[str | None] = "per_user"
-
-    def __init__(
-        self,
-        weighting: Effective,
-        step: ModelStep,
-        initialization: Initialization,
-        target: str | None = None,
-        reset_heads: bool = False,
-    ) -> None:
-        super().__init__(weighting, step, initialization, target, reset_heads)
-        self.effective = weighting
+    weighting: Effective
 
     @abstractmethod
     def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
@@ -69,5 +57,5 @@ class PerUser(Learner):
 
     def direction(self, obs: Observation) -> Floats:
         direction, weights = self.combine(obs["gradients"], obs["utilities"])
-        self.effective.weights = np.maximum(weights, 0.0)
+        self.weighting.weights = np.maximum(weights, 0.0)
         return direction
