@@ -161,7 +161,7 @@ def _curve(
     known = np.flatnonzero(np.isfinite(every).all(axis=0))  # a class may be absent for a while
     index = known[_thin(len(known), log)] if len(known) else known
     values = every[:, index]
-    ends = statistics.interval([values])
+    ends = statistics.interval(values)
     low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())
     return Series(label, (index + 1).tolist(), statistics.iqm(values).tolist(), low, high)
 

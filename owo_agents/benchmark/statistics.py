@@ -1,4 +1,4 @@
-"""Estimates over seeds: interquartile mean, stratified bootstrap, paired comparison.
+"""Estimates over seeds: interquartile mean, bootstrap, paired comparison.
 
 The choices are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
 Statistical Precipice" (NeurIPS 2021). Seeds lie on axis 0; further axes (rounds of a curve) are
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from owo_env import checks
 
 Floats = NDArray[np.floating]
 Statistic = Callable[..., Floats]
@@ -38,54 +36,39 @@ def iqm(values: Floats, axis: int = 0) -> Floats:
 
 
 def bootstrap(
-    strata: Sequence[Floats],
-    statistic: Statistic = iqm,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    values: Floats, statistic: Statistic = iqm, *, resamples: int = 2000, seed: int = 0
 ) -> Floats:
-    """The statistic of ``resamples`` stratified resamples, shape (resamples, ...).
+    """The statistic of ``resamples`` resamples, shape (resamples, ...).
 
     Args:
-        strata: One array (seeds, ...) for each setting; seeds are redrawn with replacement
-            within their stratum, and the statistic is taken over all strata together.
+        values: Shape (seeds, ...); seeds are redrawn with replacement.
         statistic: Reduces ``axis``; the interquartile mean by default.
         resamples: How many resamples.
         seed: Decides the draws.
 
     Raises:
-        ValueError: No stratum, an empty one, or a value that is not finite.
+        ValueError: No seed, or a value that is not finite.
     """
-    if not strata or any(len(stratum) == 0 for stratum in strata):
-        raise ValueError("strata: must be one or more arrays of at least one seed")
-    if any(not np.isfinite(stratum).all() for stratum in strata):
-        raise ValueError("strata: every value must be finite")
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError("values: must be those of at least one seed, and finite")
     rng = np.random.default_rng(seed)
-    redrawn = [
-        stratum[rng.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata
-    ]
-    return statistic(np.concatenate(redrawn, axis=1), axis=1)
+    return statistic(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
 
 
-def interval(
-    strata: Sequence[Floats], statistic: Statistic = iqm, *, confidence: float = 0.95
-) -> tuple[Floats, Floats] | None:
-    """The percentile bootstrap interval, each end of shape (...); None if every n is 1."""
-    checks.number("confidence", confidence, low=0.0, high=1.0, open_low=True)
-    if all(len(stratum) < 2 for stratum in strata):
+def interval(values: Floats, statistic: Statistic = iqm) -> tuple[Floats, Floats] | None:
+    """The 95% percentile bootstrap interval, each end of shape (...); None of a single seed."""
+    if len(values) < 2:
         return None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(bootstrap(strata, statistic), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(bootstrap(values, statistic), [0.025, 0.975], axis=0)
     return low, high
 
 
-def estimate(*strata: Sequence[float] | Floats) -> Estimate:
-    """The interquartile mean over all seeds of all strata, with its 95% interval."""
-    arrays = [np.asarray(stratum, float) for stratum in strata]
-    ends = interval(arrays)
+def estimate(values: Sequence[float] | Floats) -> Estimate:
+    """The interquartile mean over seeds, with its 95% interval."""
+    values = np.asarray(values, float)
+    ends = interval(values)
     low, high = (None, None) if ends is None else (float(ends[0]), float(ends[1]))
-    value = float(iqm(np.concatenate(arrays)))
-    return Estimate(value, low, high, sum(map(len, arrays)))
+    return Estimate(float(iqm(values)), low, high, len(values))
 
 
 def paired_difference(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
@@ -118,6 +101,6 @@ def probability_of_improvement(
     def keep(resampled: Floats, axis: int) -> Floats:
         return resampled
 
-    draws = _wins(bootstrap([x], keep, seed=0), bootstrap([y], keep, seed=1))
+    draws = _wins(bootstrap(x, keep, seed=0), bootstrap(y, keep, seed=1))
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value, float(low), float(high), len(x))
