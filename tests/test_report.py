@@ -105,6 +105,18 @@ def test_hostile_names_keep_tables_in_shape(hostile):
     assert tables.terminal(boards[0], 80)
 
 
+def test_a_narrow_terminal_keeps_the_telling_columns(tmp_path):
+    _, (board,) = done(small(), tmp_path)
+    headers = {
+        width: [str(column.header) for column in tables.terminal(board, width).columns]
+        for width in (20, 60, 300)
+    }
+    assert headers[20] == ["agent"]
+    assert headers[300] == ["agent", *(metric.title for metric in board.metrics)]
+    assert headers[60] == [title for title in headers[300] if title in headers[60]]
+    assert {"fairness", "regret"} < set(headers[60]) < set(headers[300])
+
+
 def test_the_page_needs_nothing_else_and_is_small(hostile):
     store, _, _ = hostile
     page = (store.folder / "report.html").read_text()

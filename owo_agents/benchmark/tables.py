@@ -62,19 +62,17 @@ def terminal(board: Board, width: int) -> Table:
 
     The headline figure comes with half its interval.
     """
-    order = {metric.key: place for place, metric in enumerate(_by_priority(board.metrics))}
     texts = {
         metric.key: [_terminal_figure(board, row, metric) for row in board.rows]
         for metric in board.metrics
     }
     room = width - max(len(row.label) for row in board.rows) - 4
     kept = set()
-    for key in sorted(order, key=order.__getitem__):
-        title = next(m.title for m in board.metrics if m.key == key)
-        room -= max(map(len, [*texts[key], title])) + 3
+    for metric in _by_priority(board.metrics):
+        room -= max(map(len, [*texts[metric.key], metric.title])) + 3
         if room < 0:
             break
-        kept.add(key)
+        kept.add(metric.key)
     table = Table(title=escape(board.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("agent", no_wrap=True)
     columns = [metric for metric in board.metrics if metric.key in kept]
