@@ -15,9 +15,9 @@ pytest.importorskip("stable_baselines3")
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from owo_agents.benchmark.execution import one_thread
 from owo_agents.rl.train import Training, make_model
 from owo_agents.rl.vec_env import GymnasiumVecEnv
+from owo_agents.threads import one_thread
 
 pytestmark = pytest.mark.benchmark
 ENV, STREAMS = "AIRAN-FairMTL-Weights-v0", 64

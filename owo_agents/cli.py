@@ -39,8 +39,8 @@ from owo_agents.benchmark.plan import Suite
 from owo_agents.benchmark.progress import ProgressBars
 from owo_agents.benchmark.results import Store
 from owo_agents.benchmark.selection import narrowed, overridden
-from owo_agents.rl.command import train_rl
 from owo_agents.terminal import announce, console, finish, pairs, refusing, show, summary, tidy
+from owo_agents.train_rl import train_rl
 from owo_agents.watch import watch
 from owo_env import checks
 from owo_env.scenarios import traces

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import threadpoolctl
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
@@ -23,6 +22,7 @@ from owo_agents import side_by_side
 from owo_agents.benchmark.cells import Cell
 from owo_agents.benchmark.results import Result
 from owo_agents.registry import problem_of
+from owo_agents.threads import one_thread
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
 CHECKPOINT_EVERY = 8  # rounds
@@ -62,20 +62,6 @@ def make_pair(cell: Cell) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
         env.close()
         env = make_env(replace(cell, settings={**cell.settings, "gradients": "per_user"}))
     return env, agent
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Within, BLAS and torch use one thread: workers don't fight, and bits don't change."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def versions() -> dict[str, str]:

@@ -21,12 +21,12 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.benchmark.execution import one_thread
 from owo_agents.methods import compose
 from owo_agents.play import play
 from owo_agents.registry import problem_of
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
+from owo_agents.threads import one_thread
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios import scenario_class
