@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -180,6 +181,15 @@ def test_a_missing_extra_names_the_pip_line(monkeypatch, module, words, line):
     done = owo(*words)
     assert done.exit_code == 2
     assert line in done.stderr
+
+
+def test_help_waits_for_neither_torch_nor_matplotlib():
+    code = """
+import sys, owo_agents.cli
+print([name for name in ("torch", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_is_made_by_a_refused_call(tmp_path, file):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from owo_agents.benchmark import plots, tables
+from owo_agents.benchmark import tables
 from owo_agents.benchmark.gallery import sections
 from owo_agents.benchmark.leaderboard import Board
 from owo_agents.benchmark.manifest import Origin
@@ -20,6 +20,8 @@ def publish(
     suite: Suite, origin: Origin, boards: Sequence[Board], store: Store, formats: Sequence[str]
 ) -> list[Path]:
     """Write everything, the report last; returns what was written."""
+    from owo_agents.benchmark import plots  # here: matplotlib is half of what `owo --help` loads
+
     folder = store.folder
     write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
     written = [table(folder, boards, "md")]
