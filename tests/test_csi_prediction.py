@@ -6,7 +6,6 @@ from collections import Counter
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 import owo_agents
 from owo_agents.model_step import default_rate
@@ -142,50 +141,6 @@ def test_adversary_flips_the_first_users_targets():
     np.testing.assert_array_equal(flipped.targets[0, :, 0], plain.targets[0, :, 0] * signs[:, None])
     np.testing.assert_array_equal(flipped.targets[:, :, 1:], plain.targets[:, :, 1:])
     np.testing.assert_array_equal(flipped.features, plain.features)
-
-
-# The environments
-
-
-@pytest.mark.parametrize("gradients", ["weighted", "per_user"])
-def test_vector_environment_has_the_scalar_ones_bits(gradients):
-    """Over two blocks, with actions that differ between streams."""
-    settings = {"num_slots": 64, "gradients": gradients, "mix": "balanced"}
-    batch = vector_env(3, **settings)
-    single = [gym.make("AIRAN-FairMTL-v0", scenario="csi-prediction", **settings) for _ in range(3)]
-    rng = np.random.default_rng(0)
-    name = "gradient" if gradients == "weighted" else "gradients"
-    for t in range(9):
-        batch.reset(seed=5 if t == 0 else None)
-        for n, env in enumerate(single):
-            env.reset(seed=5 + n if t == 0 else None)
-        for _ in range(64):
-            actions = {"model": rng.uniform(-1, 1, (3, 4)), "weights": rng.uniform(0, 2, (3, 4))}
-            obs, reward, *_, info = batch.step(actions)
-            for n, env in enumerate(single):
-                one, r, *_, last = env.step({k: a[n] for k, a in actions.items()})
-                np.testing.assert_array_equal(obs["utilities"][n], one["utilities"])
-                np.testing.assert_array_equal(obs[name][n], one[name])
-                assert reward[n] == r
-        for n in range(3):
-            for key in ("user_class", "fairest_model", "regret"):
-                np.testing.assert_array_equal(info[key][n], single_info(single[n], last, n, key))
-
-
-def single_info(env, last, n, key):
-    """The last info of stream n; that of the last stream was just returned."""
-    stream = env.unwrapped._stream
-    if key == "user_class":
-        return stream.round_info()[key]
-    model, value = stream.fairest()
-    return model if key == "fairest_model" else value - env.unwrapped._fairness
-
-
-@pytest.mark.filterwarnings("ignore:.*infinity.*", "ignore:.*normalized space.*")
-@pytest.mark.filterwarnings("ignore:.*minimum value is -inf.*", "ignore:.*maximum value is inf.*")
-def test_gymnasium_checks_the_environment():
-    env = gym.make("AIRAN-FairMTL-v0", scenario="csi-prediction", num_slots=4)
-    check_env(env.unwrapped, skip_render_check=True)
 
 
 # The constants
