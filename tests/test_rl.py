@@ -29,6 +29,7 @@ from owo_agents.rl.train import (  # noqa: E402
     Training,
     evaluate,
     exported,
+    first_stream,
     make_model,
     train,
 )
@@ -346,8 +347,11 @@ def test_training_refuses_bad_input(tmp_path):
 
 
 def test_held_out_seeds_are_out_of_reach():
-    """Training seeds start at 2^31; held-out streams and their numbers stay below."""
-    assert HELD_OUT + 10_000 < 2**31
+    """Of any training and resumption, with a million streams on either side."""
+    firsts = [first_stream(seed, done) for seed in range(500) for done in (0, 128, 100_000)]
+    assert min(firsts) > HELD_OUT + 1_000_000
+    assert max(firsts) + 1_000_000 < 2**32  # SB3 seeds NumPy's global generator with it
+    assert len(set(firsts)) == len(firsts)
 
 
 def test_the_command(tmp_path):

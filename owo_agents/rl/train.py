@@ -179,8 +179,7 @@ def train(
     venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
     state = _begin(training, folder, resume)
     done = 0 if state is None else int(state["steps"])
-    # Off the held-out seeds, and other streams after each resumption.
-    seed = 2**31 + int(np.random.SeedSequence([training.seed, done]).generate_state(1)[0] >> 2)
+    seed = first_stream(training.seed, done)
     model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
     keeper = _Keeper(training, problem_of(venv), folder, on_progress)
     interrupted = False
@@ -198,6 +197,18 @@ def train(
             keeper.evaluate()
     venv.close()
     return Policy.load(folder / f"best{SUFFIX}"), interrupted
+
+
+def first_stream(seed: int, done: int) -> int:
+    """The seed of the first stream to train on; the others follow.
+
+    Between 2^31 and 2^32, off the held-out seeds and within what SB3 takes.
+
+    Args:
+        seed: The training's.
+        done: Slots trained so far: after each resumption the streams are others.
+    """
+    return 2**31 + int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 2)
 
 
 def _begin(training: Training, folder: Path, resume: bool) -> dict[str, Any] | None:
