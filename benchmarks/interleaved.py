@@ -1,4 +1,7 @@
-"""Times that can be compared on a busy machine: blocks of each function in turn, and medians."""
+"""Times that can be compared on a busy machine: blocks of each function in turn, and medians.
+
+And how much of a time was spent in drawing data.
+"""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -20,3 +23,18 @@ def seconds(functions: Mapping[str, Callable[[], object]], blocks: int) -> dict[
 def ratio(numerator: list[float], denominator: list[float]) -> float:
     """The median over blocks of the ratio within a block."""
     return median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+class Draws:
+    """Adds up the seconds spent in a scenario's ``draw``."""
+
+    def __init__(self, scenario):
+        self.seconds = 0.0
+        self._draw = scenario.draw
+        scenario.draw = self
+
+    def __call__(self, *args):
+        start = perf_counter()
+        data = self._draw(*args)
+        self.seconds += perf_counter() - start
+        return data

@@ -8,7 +8,6 @@ from time import perf_counter
 import gymnasium as gym
 import numpy as np
 import pytest
-import threadpoolctl
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from interleaved import ratio, seconds
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.benchmark
 ID = "AIRAN-FairMTL-v0"
 M = 32
 BLOCK = 16  # rounds drawn (and solved) ahead at m = 32
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpoolctl.threadpool_limits(1):
-        yield
 
 
 def player(env):

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import gymnasium as gym
 import pytest
-import threadpoolctl
+from interleaved import Draws
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
@@ -16,32 +16,17 @@ pytestmark = pytest.mark.benchmark
 STREAMS, BLOCKS = 256, 3
 
 
-class Stopwatch:
-    """Adds up the seconds spent in a scenario's ``draw``."""
-
-    def __init__(self, scenario):
-        self.seconds = 0.0
-        self._draw = scenario.draw
-        scenario.draw = self
-
-    def __call__(self, *args):
-        start = perf_counter()
-        data = self._draw(*args)
-        self.seconds += perf_counter() - start
-        return data
-
-
 def timed(env, rounds):
     """(seconds, of these in draw) of OWO-FMTL's rounds after a block that warms up."""
     scenario = env.unwrapped.scenario
     agent = owo_agents.make("owo-fmtl", env)
     for _ in owo_agents.play(env, agent, scenario.rounds_per_block, seed=0):
         pass
-    watch = Stopwatch(scenario)
+    draws = Draws(scenario)
     start = perf_counter()
     for _ in owo_agents.play(env, agent, rounds):
         pass
-    return perf_counter() - start, watch.seconds
+    return perf_counter() - start, draws.seconds
 
 
 @pytest.mark.parametrize("hindsight", [False, True])
@@ -50,8 +35,7 @@ def test_native_against_scalar(hindsight):
     one = gym.make("AIRAN-FairMTL-v0", **settings)
     many = gym.make_vec("AIRAN-FairMTL-v0", num_envs=STREAMS, autoreset_mode="Disabled", **settings)
     rounds = BLOCKS * one.unwrapped.scenario.rounds_per_block
-    with threadpoolctl.threadpool_limits(1):
-        (scalar, scalar_draw), (native, native_draw) = timed(one, rounds), timed(many, rounds)
+    (scalar, scalar_draw), (native, native_draw) = timed(one, rounds), timed(many, rounds)
     slots = 64 * rounds
     print(
         f"\nhindsight={hindsight}: scalar {slots / scalar:,.0f} slots/s, "

@@ -23,14 +23,6 @@ BLOCKS, SLOTS = 120, 4
 LONG = 2 * BLOCKS * SLOTS  # one long round, so that no block holds a round's end
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def interleaved(*contenders, clock=process_time):
     """Seconds of each contender in each of the blocks, (contenders, blocks)."""
     times = np.empty((len(contenders), BLOCKS))

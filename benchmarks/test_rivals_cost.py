@@ -12,7 +12,6 @@ from time import process_time
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
@@ -26,14 +25,6 @@ AGGREGATORS = [
 ]
 OTHERS = ["owo-fmtl", "cws", "ftl", "hedge", "slot-fair", "famo", "dwa", "uw", "rlw"]
 SLOTS = 60
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Player:

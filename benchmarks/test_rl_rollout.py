@@ -8,6 +8,7 @@ from time import perf_counter
 
 import gymnasium as gym
 import pytest
+from interleaved import Draws
 
 import owo_agents  # noqa: F401  (registers the environment)
 
@@ -17,7 +18,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from owo_agents.rl.train import Training, make_model
 from owo_agents.rl.vec_env import GymnasiumVecEnv
-from owo_agents.threads import one_thread
 
 pytestmark = pytest.mark.benchmark
 ENV, STREAMS = "AIRAN-FairMTL-Weights-v0", 64
@@ -40,21 +40,6 @@ class Rollouts(BaseCallback):
         return True
 
 
-class Draws:
-    """Adds up the seconds spent in a scenario's ``draw``."""
-
-    def __init__(self, scenario):
-        self.seconds = 0.0
-        self._draw = scenario.draw
-        scenario.draw = self
-
-    def __call__(self, *args):
-        start = perf_counter()
-        data = self._draw(*args)
-        self.seconds += perf_counter() - start
-        return data
-
-
 def measured(training, venv, scenarios, problem):
     """Seconds in (rollouts, drawing, all) while each stream plays one block of rounds."""
     model = make_model(training, venv, problem, seed=0)
@@ -72,11 +57,8 @@ def test_native_against_dummy(scenario):
     many = gym.make_vec(ENV, STREAMS, **settings)
     scalar = DummyVecEnv([lambda: gym.make(ENV, **settings)] * STREAMS)
     base, training = many.unwrapped, Training(scenario)
-    with one_thread():
-        fast = measured(training, GymnasiumVecEnv(many), [base.scenario], base.problem)
-        slow = measured(
-            training, scalar, [env.unwrapped.scenario for env in scalar.envs], base.problem
-        )
+    fast = measured(training, GymnasiumVecEnv(many), [base.scenario], base.problem)
+    slow = measured(training, scalar, [env.unwrapped.scenario for env in scalar.envs], base.problem)
     print(
         f"\n{scenario}: rollouts {slow[0] / fast[0]:.1f} times faster than on DummyVecEnv "
         f"(drawing is {fast[1] / fast[0]:.0%} of them, there {slow[1] / slow[0]:.0%}); "
