@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import owo_agents
+import owo_env
 
 README = Path(__file__).parents[1] / "README.md"
+# Read before any test registers its own.
+NAMED = {"Scenarios": set(owo_env.scenario_names()), "Agents": set(owo_agents.names())}
 
 
 def blocks(file):
@@ -36,6 +39,13 @@ def test_the_example_of_split_learning_is_the_tested_file():
     code = example.split('"""\n', 1)[1].strip()
     assert code in README.read_text(encoding="utf-8")
     assert len(code.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("title", NAMED)
+def test_the_tables_name_every_scenario_and_agent(title):
+    section = README.read_text(encoding="utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
+    first = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    assert set(re.findall(r"`([^`]+)`", " ".join(first))) == NAMED[title]
 
 
 def test_the_two_commands_are_there():
