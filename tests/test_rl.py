@@ -343,6 +343,10 @@ def test_training_refuses_bad_input(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=message):
             train(tiny(settings=settings), tmp_path / "never")
+    with pytest.raises(TypeError, match="learningrate"):
+        train(tiny(hyperparameters={"learningrate": 1.0}), tmp_path / "never")
+    with pytest.raises(ValueError, match="has no checkpoint to go on from"):
+        train(tiny(), tmp_path / "never", resume=True)
     assert not (tmp_path / "never").exists()
 
 

@@ -46,6 +46,7 @@ except ImportError as error:
     ) from error
 
 ALGORITHMS = ("ppo", "sac", "td3")
+ABOUT = "training.json"
 HELD_OUT = 1_000_000_000
 """Evaluation seeds start here; training seeds are at least 2^31, out of their reach."""
 
@@ -173,14 +174,16 @@ def train(
         The best policy, and whether training was interrupted.
 
     Raises:
-        ValueError: α = 0, a round of one slot, the folder has a run and ``resume`` is False, or
-            has one of another training.
+        ValueError: α = 0, a round of one slot, the folder has a run and ``resume`` is False, has
+            one of another training, or has none to resume.
     """
     venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
-    state = _begin(training, folder, resume)
+    state = _checkpoint(training, folder, resume)
     done = 0 if state is None else int(state["steps"])
     seed = first_stream(training.seed, done)
     model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
+    folder.mkdir(parents=True, exist_ok=True)  # only now: what is refused leaves no trace
+    (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n")
     keeper = _Keeper(training, problem_of(venv), folder, on_progress)
     interrupted = False
     with one_thread():
@@ -211,9 +214,9 @@ def first_stream(seed: int, done: int) -> int:
     return 2**31 + int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 2)
 
 
-def _begin(training: Training, folder: Path, resume: bool) -> dict[str, Any] | None:
+def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any] | None:
     """Check the folder; the checkpoint to go on from, if any."""
-    about, checkpoint = folder / "training.json", folder / "checkpoint.pt"
+    about, checkpoint = folder / ABOUT, folder / "checkpoint.pt"
     wanted = json.loads(json.dumps(asdict(training)))
     if about.exists() and not resume:
         raise ValueError(f"{folder} has a training already: --resume goes on with it")
@@ -225,9 +228,9 @@ def _begin(training: Training, folder: Path, resume: bool) -> dict[str, Any] | N
                 f"{folder} has another training: "
                 + ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    about.write_text(json.dumps(wanted, indent=2) + "\n")
-    if not checkpoint.exists():
+    if resume and not checkpoint.exists():
+        raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
+    if not resume:
         return None
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
     return state
