@@ -156,10 +156,8 @@ class SplitStream(Stream):
             )
         work: list[tuple[Task, Items, Items | None]] = []
         for k, task in enumerate(tasks):
-            rng, where = (
-                _generator(self.seed, number, _ORDER, k),
-                f"the task of user {k} in round {number}",
-            )
+            rng = _generator(self.seed, number, _ORDER, k)
+            where = f"the task of user {k} in round {number}"
             order, heldout = self._order(rng, where, "train", task.train), None
             if self.scenario.feedback == "heldout":
                 heldout = self._order(rng, where, "heldout", task.heldout)
@@ -172,7 +170,7 @@ class SplitStream(Stream):
         size, batch = size_of(data), self.scenario.batch_size
         if batch > size:
             raise ValueError(
-                f"batch_size={batch}: must be at most {size}, the size of {where}'s {part} data"
+                f"batch_size={batch}: must be at most {size}, as many {part} data has {where}"
             )
         return batch_order(rng, size, batch, self.problem.num_slots)
 
