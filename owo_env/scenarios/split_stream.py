@@ -170,7 +170,7 @@ class SplitStream(Stream):
         size, batch = size_of(data), self.scenario.batch_size
         if batch > size:
             raise ValueError(
-                f"batch_size={batch}: must be at most {size}, as many {part} data has {where}"
+                f"batch_size={batch}: must be at most {size}: {where} has no more {part} data"
             )
         return batch_order(rng, size, batch, self.problem.num_slots)
 
