@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
+from typing_extensions import Unpack
+
 from owo_agents.agent import Agent
+from owo_agents.methods import Parts
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.spaces import GRADIENTS
@@ -55,13 +57,23 @@ def resolve(name: str) -> Factory:
         factory, _ = _AGENTS[name]
         return _import(factory) if isinstance(factory, str) else factory
     if name.startswith("rl:"):
-        return partial(resolve("rl"), path=name.removeprefix("rl:"))
+        return _policy(name.removeprefix("rl:"))
     if ":" in name:
         factory = _import(name)
         if isinstance(factory, type) and not callable(getattr(factory, "act", None)):
             raise ValueError(f"agent {name!r}: {factory.__name__} has no method act(obs, info)")
         return factory
     raise checks.unknown("agent", name, _AGENTS)
+
+
+def _policy(path: str) -> Factory:
+    """The factory of a trained policy's agent; ``path`` is bound for good."""
+
+    def learned(problem: Problem, **parts: Unpack[Parts]) -> Agent:
+        agent: Agent = resolve("rl")(problem, path=path, **parts)
+        return agent
+
+    return learned
 
 
 def make(name: str, env: Any, **kwargs: Any) -> Agent:

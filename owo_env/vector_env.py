@@ -30,7 +30,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
     """N streams of a least-squares scenario in lock-step, :class:`owo_env.env.AIRANEnv` batched.
 
     Stream n equals the scalar environment seeded with s + n, bit for bit. Arrays lie with the
-    environments last in memory: what ``step`` returns are transposed views of fresh arrays.
+    environments last in memory: what ``step`` returns are transposed views of fresh arrays. They
+    are not to be written into: a reset of some streams hands those of the others out again.
 
     Args:
         num_envs: N ≥ 1.

@@ -217,6 +217,8 @@ def test_what_is_no_policy_is_refused(tmp_path):
     problem = problem_of(scenario="sinusoid")
     with pytest.raises(ValueError, match="no such file; shipped are csi-prediction"):
         owo_agents.make("rl:nowhere.safetensors", problem)
+    with pytest.raises(TypeError, match="unknown argument of agent 'rl:sinusoid' 'path'"):
+        owo_agents.make("rl:sinusoid", problem, path="elsewhere")
     (tmp_path / "noise").write_bytes(b"PK\x03\x04 a zip with a pickle in it")
     save_file({"w": np.ones(3)}, tmp_path / "other")
     about = {"activation": "tanh", "squash": False, "problem": described(problem)}
