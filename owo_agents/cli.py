@@ -126,7 +126,7 @@ def run(
         store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
         for board in leaderboard.boards(one, store):
             console.print(summary(board))
-    finish(outcome, one.run_names(), resumable=False)
+    finish(outcome, one.run_names(), resumable=out is not None)
 
 
 @app.command()

@@ -94,7 +94,8 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
     agent = factory(problem_of(env), **kwargs)
     if not isinstance(agent, Agent):
         raise ValueError(f"agent {name!r}: {type(agent).__name__} is no owo_agents.Agent")
-    agent.name = name.rpartition(":")[2] if ":" in name and not name.startswith("rl:") else name
+    if not agent.name:
+        agent.name = name if name.startswith("rl:") else name.rpartition(":")[2]
     if not isinstance(env, Problem):
         check_gradients(agent, env)
     return agent

@@ -98,7 +98,7 @@ def keywords(
         callable_: What is to be called.
         given: The keywords.
         first: How many arguments it is given by position.
-        also: What else might have been meant, for the nearest names.
+        also: Arguments of ``gym.make`` that might have been meant.
     """
     parameters = list(inspect.signature(callable_).parameters.values())[first:]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -109,6 +109,8 @@ def keywords(
             known = None if unpacked is None else {p.name for p in named} | set(unpacked)
     for name in given:
         if known is not None and name not in known:  # None takes anything
+            if name in also:
+                raise TypeError(f"{name} is no argument of {what}, but of gym.make")
             raise TypeError(str(unknown(f"argument of {what}", name, known.union(also))))
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:

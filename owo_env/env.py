@@ -127,6 +127,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if seed is not None or self._stream is None:
             self._stream = self.scenario.stream(self.np_random, self.hindsight)
             self._round = 0
+            self._playing = self._over = False
         self._stream.open_round(options or {})
         self._round += 1
         self._playing, self._over = True, False

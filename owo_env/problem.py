@@ -48,6 +48,8 @@ class Problem:
         self._keep("alpha", checks.number("alpha", self.alpha, low=0.0))
         self._keep("utility_bounds", checks.utility_bounds(self.utility_bounds))
         if self.model_bounds is not None:
+            if len(self.model_bounds) != 2:
+                raise ValueError(f"model_bounds={self.model_bounds!r}: must be a pair (low, high)")
             left = checks.number("model_bounds[0]", self.model_bounds[0])
             right = checks.number("model_bounds[1]", self.model_bounds[1], low=left, open_low=True)
             self._keep("model_bounds", (left, right))
@@ -59,6 +61,8 @@ class Problem:
 
     def _start(self) -> NDArray[np.floating]:
         x = np.array(self.initial_model)
+        if x.dtype.kind != "f":
+            x = x.astype(float)  # else all models would be whole numbers
         if x.shape != (self.dim,):
             raise ValueError(f"initial_model has shape {x.shape}: must be ({self.dim},)")
         low, high = self.model_bounds or (-np.inf, np.inf)

@@ -337,6 +337,14 @@ def test_agents_are_called_by_the_name_they_were_made_by():
         list(owo_agents.play(env, agent, 1, seed=0))
 
 
+def test_an_agents_own_name_stays(monkeypatch):
+    class Named(Still):
+        name = "mine"
+
+    monkeypatch.setattr(registry, "_AGENTS", {"other": (Named, "")})
+    assert owo_agents.make("other", gym.make(ID)).name == "mine"
+
+
 def test_a_wrong_kind_of_gradients_is_the_agents_mistake():
     env = gym.make(ID)
 

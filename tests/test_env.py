@@ -265,7 +265,8 @@ class FailsOnce(owo_env.Stream):
     failed = False
 
     def open_round(self, options):
-        pass
+        if options.get("refuse"):
+            raise ValueError("refused")
 
     def play(self, slot, model, weights, per_user):
         if slot == 1 and not self.failed:
@@ -288,6 +289,16 @@ def test_a_slot_that_failed_counts_for_nobody():
     assert sum(rewards) == pytest.approx(np.log(2.0) + np.log(1.5))
 
 
+def test_a_stream_that_never_opened_is_not_played():
+    env = owo_env.AIRANEnv(Fails())
+    action = {"model": np.zeros(1), "weights": np.ones(2)}
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="refused"):
+        env.reset(seed=1, options={"refuse": True})
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(action)
+
+
 def test_nobody_can_write_into_the_model_that_all_start_from():
     problem = owo_env.AIRANEnv().problem
     with pytest.raises(ValueError, match="read-only"):
@@ -296,6 +307,10 @@ def test_nobody_can_write_into_the_model_that_all_start_from():
     problem = owo_env.Problem(2, 4, 3, 1.0, (1.0, 3.0), mine)
     mine += 1.0
     assert (problem.initial_model == 0).all()
+
+
+def test_models_are_never_whole_numbers():
+    assert owo_env.Problem(2, 2, 3, 1.0, (1.0, 3.0), [0, 0]).initial_model.dtype == float
 
 
 @pytest.mark.parametrize("value", [5.0, np.nan, -np.inf])

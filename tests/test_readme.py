@@ -63,4 +63,4 @@ def test_contributing_s_scenario_and_agent_play_together(tmp_path, monkeypatch):
         agent = owo_agents.make("mine:Mine", env)
         records = list(owo_agents.play(env, agent, 2, seed=0, certify=True))
         assert np.shape(records[-1].regret) == batch
-        assert np.all(records[-1].regret < np.log(6.0 / 2.0))
+        assert np.all(records[-1].regret < 0.3)  # without learning 0.34 and more

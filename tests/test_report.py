@@ -308,3 +308,12 @@ def test_a_bound_is_left_out_where_it_would_flatten_the_regrets(tmp_path):
         chart = charts_of(tmp_path / str(bounded), experiments={"a": grid}, agents=agents)["sweep"]
         labels = {series.label for series in chart.panels[0].series}
         assert (charts.BOUND in labels) == bounded == chart.panels[0].log
+
+
+def test_a_curve_that_is_flat_stays_in_sight():
+    def panel(values):
+        return charts.Panel("", "", "utility", [charts.Series("", range(len(values)), values)])
+
+    for one in charts._alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
+        assert one.y_limits[0] < 1.0 and one.y_limits[1] > 5.0
+    assert charts._alike([panel([])])[0].y_limits is None

@@ -289,6 +289,10 @@ def test_training_keeps_and_resumes(tmp_path, algorithm):
     assert evaluate(training, lambda p: owo_agents.make(f"rl:{tmp_path}", p)).mean() == best
     with pytest.raises(ValueError, match="--resume goes on with it"):
         train(training, tmp_path)
+    begun = tmp_path / "begun"  # and killed before the first checkpoint
+    begun.mkdir()
+    (begun / "training.json").write_text((tmp_path / "training.json").read_text())
+    train(training, begun)
     with pytest.raises(ValueError, match="has another training: seed=0, not 1"):
         train(replace(training, seed=1), tmp_path, resume=True)
     train(replace(training, steps=192), tmp_path, resume=True)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -314,3 +315,15 @@ def test_backends_are_named():
         runner.choose("seril")
     with pytest.raises(ValueError, match="only for backend 'ray'"):
         runner.choose("process", "auto")
+
+
+def test_what_cannot_be_sent_to_a_worker_stops_nobody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    lock = threading.Lock()
+    owo_agents.register("locked", lambda problem: lock and owo_agents.cws(problem))
+    store = Store(tmp_path)
+    agents = {"cws": None, "locked": None}
+    outcome = runner.run(small(agents=agents).cells(), store, backend=backends.process, jobs=2)
+    assert outcome.done == 2
+    assert {cell.agent for cell, _ in outcome.failures} == {"locked"}
+    assert all("cannot be sent to another process" in error for _, error in outcome.failures)

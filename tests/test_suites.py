@@ -266,11 +266,18 @@ def test_another_class_under_a_registered_name_makes_other_cells(monkeypatch):
         def act(self, obs, info):
             return {"a": 2}
 
-    keys = []
-    for agent in (First, Second, First, partial(First)):
-        owo_agents.register("mine", agent)
-        keys.append(key_of())
-    assert keys[0] == keys[2] == keys[3] != keys[1]
+    def keys_of(*agents):
+        keys = []
+        for agent in agents:
+            owo_agents.register("mine", agent)
+            keys.append(key_of())
+        return keys
+
+    first, second, again = keys_of(First, Second, First)
+    assert first == again != second
+    assert len(set(keys_of(partial(First), partial(First, 1), partial(First, a=1)))) == 3
+    half, one = keys_of(partial(owo_agents.cws, total=0.5), partial(owo_agents.cws, total=1.0))
+    assert half != one
 
 
 def test_a_folder_keeps_to_its_suite(tmp_path):

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any
 
 from joblib.externals.loky import get_reusable_executor
@@ -48,9 +49,13 @@ def attempt(
         return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
-def _known() -> tuple[Any, Any]:
-    """The agents and scenarios that this process knows by name, users' own among them."""
-    return registry.entries(), scenarios.entries()
+def _known(cell: Cell) -> tuple[Any, Any]:
+    """What this process knows by the names of the cell's agent and scenario."""
+    agents, found = registry.entries(), scenarios.entries()
+    return (
+        {cell.agent: agents[cell.agent]} if cell.agent in agents else {},
+        {cell.scenario: found[cell.scenario]} if cell.scenario in found else {},
+    )
 
 
 def _elsewhere(known: tuple[Any, Any], cell: Cell, checkpoints: Path | None) -> Outcome:
@@ -98,6 +103,8 @@ def process(
                         yield cell, "its worker process died twice (out of memory?)"
                     else:
                         lost.append(cell)
+                except PicklingError as error:
+                    yield cell, f"cannot be sent to another process: {error}"
         finished = True
     finally:
         if not finished:
@@ -108,7 +115,9 @@ def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
         with contextlib.suppress(BrokenProcessPool):
-            future: Future[Outcome] = _pool(jobs).submit(_elsewhere, _known(), cell, checkpoints)
+            future: Future[Outcome] = _pool(jobs).submit(
+                _elsewhere, _known(cell), cell, checkpoints
+            )
             return future
 
 
@@ -157,7 +166,7 @@ def ray(address: str | None = None) -> Backend:
         )
         task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(_elsewhere)
         try:
-            running = {task.remote(_known(), cell, checkpoints): cell for cell in cells}
+            running = {task.remote(_known(cell), cell, checkpoints): cell for cell in cells}
             while running:
                 (reference,), _ = ray_.wait(list(running))
                 cell = running.pop(reference)

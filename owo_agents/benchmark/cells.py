@@ -70,15 +70,22 @@ def source_digest(name: str, registered: Mapping[str, Any]) -> str | None:
 
 
 def _code_digest(factory: Any) -> str | None:
-    """Digest of the source of a class or function; None where it cannot be found."""
+    """Digest of the source of a class or function, and of what a partial binds.
+
+    None of the package's own, and where the source cannot be found.
+    """
+    bound = ""
     while isinstance(factory, functools.partial):
+        bound += repr((factory.args, sorted(factory.keywords.items())))
         factory = factory.func
-    if getattr(factory, "__module__", "").startswith(_OWN):
-        return None
-    try:
-        return hashlib.sha256(inspect.getsource(factory).encode()).hexdigest()[:20]
-    except (OSError, TypeError):
-        return None
+    source = ""
+    if not getattr(factory, "__module__", "").startswith(_OWN):
+        try:
+            source = inspect.getsource(factory)
+        except (OSError, TypeError):
+            return None
+    text = source + bound
+    return hashlib.sha256(text.encode()).hexdigest()[:20] if text else None
 
 
 def file_digest(path: str | Path) -> str | None:

@@ -116,17 +116,15 @@ def _alike(panels: Sequence[Panel]) -> list[Panel]:
     ranges: dict[str, list[float]] = {}
     for panel in panels:
         curves = [v for s in panel.series for ys in (s.y, s.low or (), s.high or ()) for v in ys]
-        ranges.setdefault(panel.y_label, []).extend(panel.y_limits or _widened(curves) or ())
-    return [
-        replace(p, y_limits=(min(found), max(found)) if (found := ranges[p.y_label]) else None)
-        for p in panels
-    ]
+        ranges.setdefault(panel.y_label, []).extend(panel.y_limits or curves)
+    return [replace(p, y_limits=_widened(ranges[p.y_label])) for p in panels]
 
 
 def _widened(values: Sequence[float]) -> tuple[float, float] | None:
-    """The range of the values with a margin; None where they are all one."""
-    margin = 0.06 * (max(values) - min(values))
-    return (min(values) - margin, max(values) + margin) if margin > 0 else None
+    """The range of the values with a margin; None where they are all one, or none."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    margin = 0.06 * (high - low)
+    return (low - margin, high + margin) if margin > 0 else None
 
 
 def _thin(rounds: int, log: bool) -> NDArray[np.intp]:

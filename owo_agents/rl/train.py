@@ -218,9 +218,11 @@ def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any
     """Check the folder; the checkpoint to go on from, if any."""
     about, checkpoint = folder / ABOUT, folder / "checkpoint.pt"
     wanted = json.loads(json.dumps(asdict(training)))
-    if about.exists() and not resume:
+    if checkpoint.exists() and not resume:
         raise ValueError(f"{folder} has a training already: --resume goes on with it")
-    if about.exists():
+    if resume and not checkpoint.exists():
+        raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
+    if resume:
         was = json.loads(about.read_text())
         changed = [k for k in wanted if k not in ("steps", "eval_every") and wanted[k] != was[k]]
         if changed:
@@ -228,8 +230,6 @@ def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any
                 f"{folder} has another training: "
                 + ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
             )
-    if resume and not checkpoint.exists():
-        raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
     if not resume:
         return None
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)

@@ -7,8 +7,8 @@ from typing import Any
 from owo_env import checks
 from owo_env.scenarios.base import Scenario, Stream
 
-# What gym.make takes itself; here for whoever misspells it.
-_OF_THE_ENVIRONMENT = ("gradients", "hindsight", "render_mode")
+# What gym.make and gym.make_vec take themselves; here for whoever misspells it.
+_OF_THE_ENVIRONMENT = ("autoreset_mode", "gradients", "hindsight", "render_mode")
 
 _SCENARIOS: dict[str, tuple[str, str]] = {}  # name → path of the class, and a line about it
 
@@ -53,13 +53,13 @@ def scenario_class(name: str) -> type[Scenario]:
     path, _ = _SCENARIOS.get(name, (name, ""))
     module, _, attribute = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, but not what it needs
         raise ValueError(f"scenario {name!r}: there is no module {module!r}") from error
-    except AttributeError as error:
-        raise ValueError(f"scenario {name!r}: {module!r} has no {attribute!r}") from error
+    if found is None:
+        raise ValueError(f"scenario {name!r}: {module!r} has no {attribute!r}")
     if not (isinstance(found, type) and issubclass(found, Scenario)):
         raise ValueError(f"scenario {name!r}: {attribute!r} is not a class derived from Scenario")
     return found

@@ -1,5 +1,6 @@
 """When an adversary corrupts a user's labels; shared by all scenarios (paper §IV)."""
 
+import functools
 import math
 
 import numpy as np
@@ -43,6 +44,7 @@ def label_signs(
     return 1.0 - 2.0 * (parity % 2)
 
 
+@functools.lru_cache(maxsize=256)  # asked for in every slot
 def corrupted_slots(adversary: str, num_slots: int, number: int) -> NDArray[np.bool_]:
     """In which slots of round ``number`` (from 1) class labels are corrupted; (m,).
 
