@@ -208,7 +208,7 @@ def test_nothing_is_made_by_a_refused_call(tmp_path, file):
         (["--arg", "problem=1"], "unknown argument of agent 'owo-fmtl' 'problem'"),
         (["--arg", "agent=cws"], "give it as --agent"),
         (["--scenario", "split-learning"], "scenario 'split-learning' needs encoder, head, tasks"),
-        (["--scenario", "nowhere:Missing"], "scenario 'nowhere:Missing': there is no module 'nowhere'"),
+        (["--scenario", "nowhere:A"], "scenario 'nowhere:A': there is no module 'nowhere'"),
     ],
 )
 def test_what_is_wrong_with_a_run_is_said_in_one_line(options, message):
