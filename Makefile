@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test lint speed clean
 
 venv: .venv/installed
 
@@ -28,8 +28,8 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: venv  ## ratios of speed, measured side by side
-	$(BIN)/python -m pytest benchmarks -m benchmark
+speed: venv  ## ratios of speed, measured side by side
+	$(BIN)/python -m pytest speed -m benchmark
 
 clean:
 	rm -rf .venv build dist results .pytest_cache .mypy_cache .ruff_cache

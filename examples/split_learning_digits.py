@@ -8,8 +8,7 @@ from torch.utils.data import TensorDataset
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
-from owo_env.scenarios.split_learning import SplitLearning
-from owo_env.scenarios.tasks import Task
+from owo_env.scenarios.split_learning import SplitLearning, Task
 
 images, labels = load_digits(return_X_y=True)
 images, labels = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)

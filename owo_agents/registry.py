@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from owo_agents.agent import Agent
-from owo_agents.methods import Parts
+from owo_agents.learner.methods import Parts
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.spaces import GRADIENTS

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from owo_agents.weighting import Dual, dual_step
+from owo_agents.learner.weighting import Dual, dual_step
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -33,8 +33,8 @@ except ImportError as error:
 class DualScalarizer(Scalarizer, Stateful):
     """Σ_k p_k ℓ_k with priorities p that :meth:`update` moves by the dual step, eq. 9.
 
-    The step and its constants are those of :class:`owo_agents.weighting.Dual`, on the utilities
-    u_k = max_loss − ℓ_k.
+    The step and its constants are those of :class:`owo_agents.learner.weighting.Dual`, on the
+    utilities u_k = max_loss − ℓ_k.
 
     Args:
         shape: The shape of the losses, or their number K ≥ 2.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from owo_env import checks, fairness
 from owo_env.scenarios import Scenario, make_scenario, names, scenario_class
-from owo_env.scenarios.least_squares import LeastSquares, RoundBuffer
-from owo_env.scenarios.slots import play_batch, slot_of
+from owo_env.scenarios.least_squares.base import LeastSquares, RoundBuffer
+from owo_env.scenarios.least_squares.slots import play_batch, slot_of
 from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space
 
 Floats = NDArray[np.floating]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from owo_agents import Agent
-from owo_agents.benchmark import suite
-from owo_agents.benchmark.results import Store
+from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.suite import reader as suite
 from owo_env.scenarios.sinusoid import Sinusoid
 
 SMALL: dict[str, Any] = {

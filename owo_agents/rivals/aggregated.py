@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from owo_agents.agent import Info, Observation
-from owo_agents.learner import Learner
-from owo_agents.methods import Parts, compose
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.methods import Parts, compose
 from owo_agents.rivals.per_user import Effective, PerUser
 from owo_env.problem import Problem
 
@@ -89,7 +89,7 @@ class Aggregated(PerUser):
     where gradients oppose each other or one vanishes.
 
     Args:
-        parts: Those of :class:`owo_agents.learner.Learner`.
+        parts: Those of :class:`owo_agents.learner.learner.Learner`.
         build: Makes a stream's own aggregator.
     """
 
@@ -172,7 +172,7 @@ def aggregated(
         problem: The problem.
         aggregator: A class of ``torchjd.aggregation``, or ``"package.module:Class"``.
         options: Arguments of that class, beside those that the problem decides.
-        parts: As for :func:`owo_agents.methods.compose`.
+        parts: As for :func:`owo_agents.learner.methods.compose`.
 
     Raises:
         ImportError: TorchJD, or what the aggregator needs, is not installed.

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from owo_agents.learner import Learner
-from owo_agents.methods import Parts, compose
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.methods import Parts, compose
+from owo_agents.learner.weighting import Dual, Weighting
 from owo_agents.rivals.per_user import Effective, PerUser
-from owo_agents.weighting import Dual, Weighting
 from owo_env import checks
 from owo_env.fairness import fairness_gradient, sum_users
 from owo_env.problem import Problem

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_agents.agent import Observation
-from owo_agents.learner import Learner
-from owo_agents.weighting import Weighting
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.weighting import Weighting
 
 Floats = NDArray[np.floating]
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from owo_agents.learner import Learner
-from owo_agents.methods import Parts, compose
-from owo_agents.model_step import default_rate
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.methods import Parts, compose
+from owo_agents.learner.model_step import default_rate
+from owo_agents.learner.weighting import Weighting
 from owo_agents.rivals.aggregated import find
-from owo_agents.weighting import Weighting
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -156,7 +156,7 @@ def scalarized(
         options: Arguments of that class, beside those that the problem decides.
         weight_rate: Step of the scalarizer's own parameters; default the model's, as in one
             optimizer for both.
-        parts: As for :func:`owo_agents.methods.compose`.
+        parts: As for :func:`owo_agents.learner.methods.compose`.
 
     Raises:
         ImportError: TorchJD is not installed.

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from owo_agents.learner import Learner
-from owo_agents.methods import Parts, compose
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.methods import Parts, compose
+from owo_agents.learner.weighting import Weighting
+from owo_agents.rl.control import RoundView
 from owo_agents.rl.policy import Policy, fitting
-from owo_agents.weight_control import RoundView
-from owo_agents.weighting import Weighting
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -55,7 +55,7 @@ def learned(
         problem: The problem.
         path: The policy: its file, the folder of ``owo train-rl``, or the name of a shipped one;
             default the shipped one that fits.
-        parts: As for :func:`owo_agents.methods.compose`.
+        parts: As for :func:`owo_agents.learner.methods.compose`.
 
     Raises:
         ValueError: No such file, no policy, or one of another K, α, dimension or utility bounds.

@@ -21,16 +21,16 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.methods import compose
-from owo_agents.play import play
+from owo_agents.learner.methods import compose
+from owo_agents.playing.loop import play
+from owo_agents.playing.threads import one_thread
 from owo_agents.registry import problem_of
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
-from owo_agents.threads import one_thread
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios import scenario_class
-from owo_env.scenarios.least_squares import LeastSquares
+from owo_env.scenarios.least_squares.base import LeastSquares
 
 try:
     import stable_baselines3 as sb3

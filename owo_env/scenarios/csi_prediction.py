@@ -14,7 +14,7 @@ from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.radio import profiles
 from owo_env.radio.channel import Grid, channels, complex_normal
-from owo_env.scenarios.measured import Measured, Recording
+from owo_env.scenarios.least_squares.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
 L_MAX = 1.25

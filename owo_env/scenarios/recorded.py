@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from owo_env import checks
 from owo_env.problem import Problem
-from owo_env.scenarios.least_squares import SLOTS_PER_BLOCK
-from owo_env.scenarios.measured import Measured, Recording
+from owo_env.scenarios.least_squares.base import SLOTS_PER_BLOCK
+from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.traces import Arrays, Trace, open_trace
 from owo_env.scenarios.traces.trace import SETTINGS
 

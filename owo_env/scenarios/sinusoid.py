@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX, label_signs
-from owo_env.scenarios.least_squares import LeastSquares, in_turn
-from owo_env.scenarios.slots import Samples
+from owo_env.scenarios.least_squares.base import LeastSquares, in_turn
+from owo_env.scenarios.least_squares.slots import Samples
 
 # Means and standard deviations of A_1, A_2, ω_1, ω_2, φ_1, φ_2 (redrawn each round) and of ε.
 _MEAN = np.array([1.0, 0.6, 1.0, 0.75, np.pi / 3, np.pi / 4])

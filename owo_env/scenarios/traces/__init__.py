@@ -13,9 +13,9 @@ from gymnasium.utils import seeding
 
 from owo_env import checks
 from owo_env.scenarios.base import Scenario
-from owo_env.scenarios.least_squares import LeastSquares
-from owo_env.scenarios.measured import Measured, Recording
-from owo_env.scenarios.slots import Samples
+from owo_env.scenarios.least_squares.base import LeastSquares
+from owo_env.scenarios.least_squares.measured import Measured, Recording
+from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.traces import npz, parquet
 from owo_env.scenarios.traces.trace import Arrays, Trace
 

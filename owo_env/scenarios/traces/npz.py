@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from owo_env.scenarios.measured import Recording
+from owo_env.scenarios.least_squares.measured import Recording
 from owo_env.scenarios.traces.trace import Arrays, parse_settings
 
 LOCAL_HEADER = 30  # bytes before the name in a zip file's member (APPNOTE.TXT 4.3.7)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.scenarios.measured import Recording
+from owo_env.scenarios.least_squares.measured import Recording
 from owo_env.scenarios.traces.trace import Trace, parse_settings
 
 METADATA = b"airan-fairmtl"

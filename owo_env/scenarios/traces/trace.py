@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.scenarios.measured import Recording
+from owo_env.scenarios.least_squares.measured import Recording
 
 Array = NDArray[Any]
 

@@ -1,0 +1,88 @@
+"""A paper's sentences held against what was measured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from owo_agents.benchmark.figures.leaderboard import Board, scores, settled
+from owo_agents.benchmark.suite.plan import Claim
+
+RULE = (
+    "A claim holds if it holds in every seed, and in part if it does in some, or on average, or if "
+    "the agent is at least better on average, by less than claimed. Comparisons are relative, at "
+    "the same seeds; runs that diverged are left out, and the mean is the plain one."
+)
+ROUND_OFF = 1e-12
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim.
+
+    Attributes:
+        claim: Which.
+        word: ``"holds"``, ``"holds in part"``, ``"does not hold"`` or ``"not measured"``;
+            see ``RULE``.
+        measured: The figure, its mean and every seed's.
+    """
+
+    claim: Claim
+    word: str
+    measured: str
+
+
+def verdicts(board: Board) -> list[Verdict]:
+    """A verdict on each claim about the experiment's agents at one point of its grid."""
+    there = {None, *board.experiment.agents}
+    claims = [c for c in board.experiment.claims if {c.agent, c.than} <= there]
+    calm, diverged = settled(board) if claims else (board, [])
+    return [_verdict(calm, claim, diverged) for claim in claims]
+
+
+def tally(boards: Sequence[Board]) -> dict[str, dict[str, int]]:
+    """Claim → word → at how many points of a grid."""
+    found: dict[str, dict[str, int]] = {}
+    for verdict in itertools.chain.from_iterable(map(verdicts, boards)):
+        words = found.setdefault(verdict.claim.text, {})
+        words[verdict.word] = words.get(verdict.word, 0) + 1
+    return found
+
+
+def _verdict(board: Board | None, claim: Claim, diverged: Sequence[str]) -> Verdict:
+    metrics = () if board is None else board.metrics
+    metric = next((m for m in metrics if m.key == claim.figure), None)
+    out = [name for name in diverged if name.startswith((f"{claim.agent} (", f"{claim.than} ("))]
+    missing = f"; diverged: {', '.join(out)}" if out else ""
+    if board is None or metric is None:
+        return Verdict(claim, "not measured", missing.removeprefix("; "))
+    if claim.than is None:
+        figures = list(scores(board.runs, claim.agent, metric).values())
+        texts = [f"{value:,.{metric.digits}f}" for value in figures]
+        low = -math.inf if claim.at_least is None else claim.at_least
+        high = math.inf if claim.at_most is None else claim.at_most
+    else:
+        mine, theirs = (scores(board.runs, a, metric) for a in (claim.agent, claim.than))
+        pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
+        figures = [_gain(ours, other, metric.better) for ours, other in pairs]
+        texts = [f"{gain:+.0%}" for gain in figures]
+        low, high = (claim.by - ROUND_OFF if claim.by else math.ulp(0.0)), math.inf
+    if not figures:
+        return Verdict(claim, "not measured", missing.removeprefix("; "))
+    mean = sum(figures) / len(figures)
+    reached = [low <= value <= high for value in figures]
+    some = any(reached) or low <= mean <= high or (claim.than is not None and mean > 0)
+    word = "holds" if all(reached) else "holds in part" if some else "does not hold"
+    wanted = len(board.experiment.seeds)
+    missing = f"; {len(figures)} of {wanted} seeds{missing}" if len(figures) < wanted else missing
+    shown = f"{mean:,.{metric.digits}f}" if claim.than is None else f"{mean:+.0%}"
+    return Verdict(claim, word, f"{shown} (by seed {', '.join(texts)}{missing})")
+
+
+def _gain(mine: float, theirs: float, better: int) -> float:
+    """How much better, as a share of the other's figure; from 0 it is all or nothing."""
+    if mine == theirs:
+        return 0.0
+    return better * (mine - theirs) / abs(theirs) if theirs else math.copysign(1, better * mine)

@@ -1,0 +1,1 @@
+"""What the figures look like: tables, charts, plots and the page."""

@@ -1,0 +1,356 @@
+"""Charts as data: what a figure shows, before matplotlib or a browser draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.benchmark.figures import certificates, statistics
+from owo_agents.benchmark.figures.leaderboard import Board
+from owo_agents.benchmark.figures.metrics import Metric, by_class, user_classes
+from owo_agents.benchmark.run.results import Result
+
+Floats = NDArray[np.floating]
+
+POINTS = 96
+"""Points of a curve: enough for the eye, few enough for a file that is sent by mail."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve or one point of a chart.
+
+    Attributes:
+        label: Decides its colour.
+        x, y: Of its points.
+        low, high: Interval of y, if there is one.
+        x_low, x_high: Interval of x, for single points.
+        notes: What to write beside each point.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    x_low: Sequence[float] | None = None
+    x_high: Sequence[float] | None = None
+    notes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes.
+
+    Attributes:
+        title, x_label, y_label: What they show.
+        series: In the order of the legend.
+        kind: ``"lines"``, ``"points"`` or ``"bars"`` (y by label).
+        log: Both axes are logarithmic.
+        y_limits: What to show of y, if not everything.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: list[Series]
+    kind: str = "lines"
+    log: bool = False
+    y_limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels side by side under one heading.
+
+    Attributes:
+        name: For files.
+        title, caption: For people.
+        panels: The axes.
+        labels: Every label in the order that decides colours, the same in all of a board's charts.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: list[Panel]
+    labels: list[str]
+
+
+BOUND = "Theorem 1"
+"""Label of the theorem's bound in a sweep."""
+
+
+def charts_of(board: Board) -> list[Chart]:
+    """The charts of one leaderboard, in reading order; see :attr:`Experiment.charts`."""
+    experiment = board.experiment
+    chosen = experiment.charts
+    if chosen is None:
+        chosen = tuple(_MAKERS) if len(experiment.variants) == 1 else ()
+    charts = (make(board) for name, make in _MAKERS.items() if name in chosen)
+    return [chart for chart in charts if chart is not None and chart.panels]
+
+
+def _positive(series: Sequence[Series]) -> bool:
+    """Whether logarithmic axes can show it."""
+    return all(min([*s.x, *s.y, *(s.low or ())]) > 0 for s in series)
+
+
+def _focus(series: Sequence[Series]) -> tuple[float, float] | None:
+    """The range of y without a curve's first sixteenth, whose swings would flatten the rest."""
+    values = [
+        v
+        for s in series
+        for ys in (s.y, s.low or (), s.high or ())
+        for x, v in zip(s.x, ys, strict=False)
+        if x >= s.x[-1] / 16
+    ]
+    return _widened(values)
+
+
+def _alike(panels: Sequence[Panel]) -> list[Panel]:
+    """Panels of one quantity with the same range of y, so that users can be compared."""
+    ranges: dict[str, list[float]] = {}
+    for panel in panels:
+        curves = [v for s in panel.series for ys in (s.y, s.low or (), s.high or ()) for v in ys]
+        ranges.setdefault(panel.y_label, []).extend(panel.y_limits or curves)
+    return [replace(p, y_limits=_widened(ranges[p.y_label])) for p in panels]
+
+
+def _widened(values: Sequence[float]) -> tuple[float, float] | None:
+    """The range of the values with a margin; None where they are all one, or none."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    margin = 0.06 * (high - low)
+    return (low - margin, high + margin) if margin > 0 else None
+
+
+def _thin(rounds: int, log: bool) -> NDArray[np.intp]:
+    """Indices of at most POINTS rounds, the last one among them; ``log``: denser at the start."""
+    if rounds <= POINTS:
+        return np.arange(rounds)
+    space = np.geomspace if log else np.linspace
+    return np.unique(space(1, rounds, POINTS).round().astype(int)) - 1
+
+
+def _running_mean(values: Floats) -> Floats:
+    return np.cumsum(values) / np.arange(1, len(values) + 1)
+
+
+def _moving_mean(values: Floats) -> Floats:
+    """Mean of the last ⌈T/16⌉ rounds, or of those there are; NaN where none has a figure."""
+    window = max(1, -(-len(values) // 16))
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    start = np.maximum(np.arange(1, len(values) + 1) - window, 0)
+    stop = np.arange(1, len(values) + 1)
+    among = counts[stop] - counts[start]
+    return np.where(among > 0, (sums[stop] - sums[start]) / np.maximum(among, 1), np.nan)
+
+
+def _curve(
+    label: str, runs: Sequence[Result], of: Callable[[Result], Floats], log: bool = False
+) -> Series:
+    """The interquartile mean over seeds of a curve, with its bootstrap band."""
+    every = np.array([of(run) for run in runs])
+    known = np.flatnonzero(np.isfinite(every).all(axis=0))  # a class may be absent for a while
+    index = known[_thin(len(known), log)] if len(known) else known
+    values = every[:, index]
+    ends = statistics.interval(values)
+    low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())
+    return Series(label, (index + 1).tolist(), statistics.iqm(values).tolist(), low, high)
+
+
+def _by_agent(board: Board, of: Callable[[Result], Floats], log: bool = False) -> list[Series]:
+    """A curve for every agent, in the suite's order."""
+    return [_curve(label, list(runs.values()), of, log) for label, runs in board.runs.items()]
+
+
+def _progress(board: Board) -> Chart | None:
+    panels = []
+    if all(run.regret is not None for run in _runs(board)):
+        series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
+        log = _positive(series)
+        panels.append(Panel("Regret", "round t", "mean of rounds 1 … t", series, log=log))
+    series = _by_agent(board, lambda r: _running_mean(r.fairness))
+    limits = _focus(series)
+    panels.append(Panel("Fairness", "round t", "mean of rounds 1 … t", series, y_limits=limits))
+    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
+    title = "Fairness"
+    if len(panels) > 1:
+        title = "Regret and fairness"
+        caption += " Regret is measured against the fairest model in hindsight."
+    return Chart("progress", title, caption, panels, list(board.runs))
+
+
+def _accumulated(board: Board) -> Chart | None:
+    """The paper's Fig. 3 (left); of use where a round's fairness grows as the model learns."""
+    if any(run.regret is not None for run in _runs(board)):
+        return None
+    series = _by_agent(board, lambda r: np.cumsum(r.fairness))
+    panel = Panel("Accumulated fairness", "round t", "sum of rounds 1 … t", series)
+    caption = "Fairness summed over the rounds so far."
+    return Chart("accumulated", "Accumulated fairness", caption, [panel], list(board.runs))
+
+
+def _ranking(board: Board) -> Chart | None:
+    metric = board.headline
+    series = []
+    for row in board.rows:
+        figure = row.figures[metric.key]
+        low, high = ([v] if v is not None else None for v in (figure.low, figure.high))
+        series.append(Series(row.label, [0.0], [figure.value], low, high))
+    direction = "higher is better" if metric.better > 0 else "lower is better"
+    panel = Panel(f"Mean {metric.title} ({direction})", metric.title, "", series, "bars")
+    caption = "Interquartile mean over seeds with its 95% bootstrap interval."
+    return Chart("ranking", f"Ranking by {metric.title}", caption, [panel], list(board.runs))
+
+
+def _users(board: Board) -> Chart | None:
+    panels = []
+    for name in _classes(board):
+        series = _by_agent(board, lambda r, n=name: _moving_mean(by_class(r, r.utilities)[n]))  # type: ignore[misc]
+        limits = _focus(series)
+        panels.append(Panel(name, "round t", "utility", series, y_limits=limits))
+    caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
+    return Chart("users", "Utility by user", caption, _alike(panels), list(board.runs))
+
+
+def _trade_off(board: Board) -> Chart | None:
+    by_key = {metric.key: metric for metric in board.metrics}
+    series = []
+    for row in board.rows:
+        x, y = row.figures["mean_utility"], row.figures["worst_user"]
+        ends = (None if v is None else [v] for v in (y.low, y.high, x.low, x.high))
+        low, high, x_low, x_high = ends
+        series.append(Series(row.label, [x.value], [y.value], low, high, x_low, x_high))
+    titles = by_key["mean_utility"].title, by_key["worst_user"].title
+    panel = Panel("Efficiency against equity", *titles, series, "points")
+    caption = "Up and to the right is better for all; moving up at the cost of right is fairness."
+    return Chart("trade-off", "Trade-off", caption, [panel], list(board.runs))
+
+
+def _weights(board: Board) -> Chart | None:
+    panels = []
+    for label, by_seed in board.runs.items():
+        runs = list(by_seed.values())
+        if all(np.ptp(run.weights, axis=0).max() < 1e-9 for run in runs):
+            continue  # constant: a line that says nothing
+        series = [
+            _curve(name, runs, lambda r, n=name: _moving_mean(by_class(r, r.weights)[n]))  # type: ignore[misc]
+            for name in _classes(board)
+        ]
+        limits = _focus(series)
+        panels.append(Panel(label, "round t", "priority p", series, y_limits=limits))
+    caption = "Mean priority of each user by round, moving mean; constant weights are left out."
+    return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
+
+
+def _validation(board: Board) -> Chart | None:
+    panels = []
+    for key in ("validation_loss", "validation_accuracy"):
+        if not all(key in run.extras for run in _runs(board)):
+            continue
+        for name in _classes(board):
+            panels.append(
+                Panel(
+                    name,
+                    "round t",
+                    key.replace("_", " "),
+                    _by_agent(
+                        board,
+                        lambda r, k=key, n=name: _moving_mean(by_class(r, r.extras[k])[n]),  # type: ignore[misc]
+                    ),
+                )
+            )
+    caption = "On held-out data with true labels at the end of each round, moving mean."
+    return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
+
+
+# By the names in plan.CHARTS.
+_MAKERS: dict[str, Callable[[Board], Chart | None]] = {
+    "progress": _progress,
+    "accumulated": _accumulated,
+    "ranking": _ranking,
+    "users": _users,
+    "validation": _validation,
+    "trade-off": _trade_off,
+    "weights": _weights,
+}
+
+
+def sweep(boards: Sequence[Board]) -> Chart | None:
+    """The headline figure against the longest numeric key of the grid, a panel for the rest.
+
+    Both axes are logarithmic where all values are positive; the label of each curve then has
+    the fitted slope of log y against log x.
+    """
+    key = _numeric_key(boards)
+    if key is None:
+        return None
+    panels = []
+    groups: dict[str, list[Board]] = {}
+    for board in boards:
+        rest = {k: v for k, v in board.variant.point.items() if k != key}
+        groups.setdefault(", ".join(f"{k}={v}" for k, v in rest.items()), []).append(board)
+    for title, group in groups.items():
+        metric = group[0].headline
+        series = list(_sweep_series(key, metric, group))
+        bounds = [(board.variant.point[key], certificates.theorem(board)) for board in group]
+        log = _positive(series)  # on linear axes the bound would flatten everything else
+        if log and metric.key == "regret" and all(bound is not None for _, bound in bounds):
+            series.append(Series(BOUND, *map(list, zip(*sorted(bounds)))))  # type: ignore[arg-type]
+        panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
+    caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
+    title = f"{boards[0].headline.title.capitalize()} by {key}"
+    if any(s.label == BOUND for panel in panels for s in panel.series):
+        caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."
+    return Chart("sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND])
+
+
+def _numeric_key(boards: Sequence[Board]) -> str | None:
+    """The numeric key of the grid with the most values, if one has two or more."""
+    counts = {}
+    for key in boards[0].variant.point if boards else ():
+        values = {board.variant.point[key] for board in boards}
+        if len(values) > 1 and all(isinstance(v, int | float) for v in values):
+            counts[key] = len(values)
+    return max(counts, key=counts.__getitem__, default=None)
+
+
+def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator[Series]:
+    for label in boards[0].experiment.agents:
+        points = []
+        for board in boards:
+            row = next((row for row in board.rows if row.label == label), None)
+            if row is not None:
+                points.append((board.variant.point[key], row.figures[metric.key]))
+        points.sort(key=lambda point: point[0])
+        if not points:
+            continue
+        ends = all(figure.low is not None for _, figure in points)
+        yield Series(
+            label,
+            [x for x, _ in points],
+            [figure.value for _, figure in points],
+            [figure.low for _, figure in points] if ends else None,  # type: ignore[misc]
+            [figure.high for _, figure in points] if ends else None,  # type: ignore[misc]
+        )
+
+
+def slope(series: Series) -> float | None:
+    """The fitted exponent b of y ∝ x^b; None where it has no meaning."""
+    if len(series.x) < 3 or min(series.y) <= 0 or min(series.x) <= 0:
+        return None
+    return float(np.polyfit(np.log(series.x), np.log(series.y), 1)[0])
+
+
+def _runs(board: Board) -> list[Result]:
+    return [run for by_seed in board.runs.values() for run in by_seed.values()]
+
+
+def _classes(board: Board) -> list[str]:
+    return sorted({name for run in _runs(board) for name in user_classes(run)})

@@ -1,0 +1,66 @@
+"""A suite's leaderboards and charts, grouped by experiment in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from owo_agents.benchmark.figures.leaderboard import Board, settled
+from owo_agents.benchmark.report.charts import Chart, charts_of, sweep
+from owo_agents.benchmark.report.frontier import frontier
+from owo_agents.benchmark.suite.plan import Experiment
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment.
+
+    Attributes:
+        experiment: Which.
+        across: Charts that compare the points of its grid.
+        boards: The leaderboard of each point, with its own charts.
+        left_out: Runs that the charts leave out, since they diverged.
+    """
+
+    experiment: Experiment
+    across: list[Chart]
+    boards: list[tuple[Board, list[Chart]]]
+    left_out: list[str]
+
+    def charts(self) -> Iterator[tuple[str, Chart]]:
+        """Every chart after the title of what it is about."""
+        for chart in self.across:
+            yield self.experiment.title, chart
+        for board, charts in self.boards:
+            for chart in charts:
+                yield board.title, chart
+
+
+def sections(boards: Sequence[Board]) -> list[Section]:
+    """The experiments that have results."""
+    found = []
+    for _, group in groupby(boards, key=lambda board: board.experiment.name):
+        together = list(group)
+        calm = [settled(board) for board in together]
+        left = [board for board, _ in calm if board is not None]
+        across = [c for c in (sweep(left), frontier(left)) if c is not None] if left else []
+        own = [
+            (board, [] if shown is None else [_marked(c, names) for c in charts_of(shown)])
+            for board, (shown, names) in zip(together, calm)
+        ]
+        out = [
+            ", ".join(filter(None, [name, board.variant.label]))
+            for board, (_, names) in zip(together, calm)
+            for name in names
+        ]
+        marked = [_marked(chart, out) for chart in across]
+        found.append(Section(together[0].experiment, marked, own, out))
+    return found
+
+
+def _marked(chart: Chart, left_out: Sequence[str]) -> Chart:
+    """The chart, saying in its title if it leaves out runs."""
+    if not left_out:
+        return chart
+    return replace(chart, title=f"{chart.title} (without diverged runs)")

@@ -1,0 +1,75 @@
+"""What is made from results: ``results.jsonl``, tables, figures and the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from owo_agents.benchmark.figures.leaderboard import Board
+from owo_agents.benchmark.report import tables
+from owo_agents.benchmark.report.gallery import sections
+from owo_agents.benchmark.report.page import report
+from owo_agents.benchmark.run.results import Store, write_atomic
+from owo_agents.benchmark.suite.manifest import Origin
+from owo_agents.benchmark.suite.plan import Suite
+
+
+def publish(
+    suite: Suite, origin: Origin, boards: Sequence[Board], store: Store, formats: Sequence[str]
+) -> list[Path]:
+    """Write everything, the report last; returns what was written."""
+    from owo_agents.benchmark.report import (
+        plots,  # here: matplotlib is half of what `owo --help` loads
+    )
+
+    folder = store.folder
+    write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
+    written = [table(folder, boards, "md")]
+    found = sections(boards)
+    for section in found:
+        for subject, chart in section.charts():
+            for suffix, content in plots.draw(chart, subject, formats).items():
+                path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
+                write_atomic(path, content)
+                written.append(path)
+    page = folder / "report.html"
+    write_atomic(page, report(suite, origin, found, store))
+    return [*written, page]
+
+
+def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
+    """Write the leaderboards in one of ``tables.FORMATS``."""
+    path = folder / f"leaderboard.{tables.SUFFIX[format_]}"
+    write_atomic(path, tables.RENDER[format_](boards))
+    return path
+
+
+def json_lines(boards: Sequence[Board]) -> Iterator[str]:
+    """A line for every run: its configuration, its figures and what it was made with."""
+    for board in boards:
+        for label, by_seed in board.runs.items():
+            for seed, result in by_seed.items():
+                cell = result.cell
+                line = {
+                    "experiment": board.experiment.name,
+                    "point": dict(board.variant.point),
+                    "label": label,
+                    "scenario": cell.scenario,
+                    "settings": dict(cell.settings),
+                    "agent": cell.agent,
+                    "arguments": dict(cell.arguments),
+                    "rounds": cell.rounds,
+                    "seed": seed,
+                    "key": cell.key,
+                    **{m.key: m.of(result) for m in board.metrics},
+                    "seconds": result.seconds,
+                    "versions": dict(result.versions),
+                }
+                yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def slug(text: str) -> str:
+    """A file name from people's text: letters, digits, points and dashes, not too long."""
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "unnamed"

@@ -1,0 +1,1 @@
+"""Playing the cells of a suite, here or elsewhere, and keeping what they give."""

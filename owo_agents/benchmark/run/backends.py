@@ -1,0 +1,180 @@
+"""Where cells run: in this process, in worker processes, or on a Ray cluster.
+
+A backend takes cells and yields each with its result, or with the text of its error, in the
+order in which they end. Results are the same bits on all three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any
+
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from owo_agents import registry
+from owo_agents.benchmark.run.execution import OnRound, execute
+from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.playing.loop import AgentError
+from owo_env import scenarios
+
+Outcome = Result | str
+Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Iterator[tuple[Cell, Outcome]]]
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_RETRIES = 3  # by Ray, of a task whose worker or node died
+
+
+def attempt(
+    cell: Cell, on_round: OnRound | None = None, checkpoints: Path | None = None
+) -> Outcome:
+    """The cell's result, or its error in words: one failed cell never stops the others."""
+    try:
+        return execute(cell, on_round, checkpoints)
+    except AgentError as error:
+        return str(error)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+
+
+def _known(cell: Cell) -> tuple[Any, Any]:
+    """What this process knows by the names of the cell's agent and scenario."""
+    agents, found = registry.entries(), scenarios.entries()
+    return (
+        {cell.agent: agents[cell.agent]} if cell.agent in agents else {},
+        {cell.scenario: found[cell.scenario]} if cell.scenario in found else {},
+    )
+
+
+def _elsewhere(known: tuple[Any, Any], cell: Cell, checkpoints: Path | None) -> Outcome:
+    """:func:`attempt` in another process, which first learns those names."""
+    agents, found = known
+    registry.add(agents)
+    scenarios.add(found)
+    return attempt(cell, None, checkpoints)
+
+
+def serial(
+    cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+) -> Iterator[tuple[Cell, Outcome]]:
+    """One after the other, in this process; ``on_round`` hears of each round as it ends."""
+    for cell in cells:
+        yield cell, attempt(cell, on_round, checkpoints)
+
+
+def process(
+    cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+) -> Iterator[tuple[Cell, Outcome]]:
+    """In ``jobs`` worker processes (loky); cells lost with a killed worker are sent again.
+
+    Those are sent again one at a time, after the others, so that a cell that kills its worker
+    takes no other with it and is known by it.
+    """
+    waiting, lost = deque(cells), deque[Cell]()
+    running: dict[Future[Outcome], Cell] = {}
+    finished = False
+    try:
+        while waiting or running or lost:
+            alone = not waiting and not running
+            while waiting and len(running) < 2 * jobs:  # few, so that few are lost with a worker
+                cell = waiting.popleft()
+                running[_submit(jobs, cell, checkpoints)] = cell
+            if alone:
+                cell = lost.popleft()
+                running[_submit(jobs, cell, checkpoints)] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                try:
+                    yield cell, future.result()
+                except BrokenProcessPool:
+                    if alone:
+                        yield cell, "its worker process died twice (out of memory?)"
+                    else:
+                        lost.append(cell)
+                except PicklingError as error:
+                    yield cell, f"cannot be sent to another process: {error}"
+        finished = True
+    finally:
+        if not finished:
+            _pool(jobs).shutdown(wait=True, kill_workers=True)
+
+
+def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
+    """Send a cell to the pool; a broken pool is replaced by a new one."""
+    while True:
+        with contextlib.suppress(BrokenProcessPool):
+            future: Future[Outcome] = _pool(jobs).submit(
+                _elsewhere, _known(cell), cell, checkpoints
+            )
+            return future
+
+
+def _pool(jobs: int) -> Any:
+    """The one pool of workers; asked for otherwise, loky would wait for its cells to end."""
+    return get_reusable_executor(
+        max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
+    )
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def ray(address: str | None = None) -> Backend:
+    """Ray tasks, retried by Ray when their worker or node dies.
+
+    Args:
+        address: Of a running cluster (``"auto"`` finds it); None starts a local one.
+
+    Raises:
+        ImportError: Ray is not installed; the message says how to install it.
+    """
+    try:
+        import ray as ray_
+    except ImportError as error:
+        raise ImportError(
+            "backend 'ray' needs Ray: pip install 'airan-fairmtl[cluster]'"
+        ) from error
+
+    def run(
+        cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+    ) -> Iterator[tuple[Cell, Outcome]]:
+        options: dict[str, Any] = {}
+        environment = dict(ONE_THREAD)
+        if address is None:
+            options = {"num_cpus": jobs, "include_dashboard": False}
+            environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        ray_.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": environment},
+            **options,
+        )
+        task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(_elsewhere)
+        try:
+            running = {task.remote(_known(cell), cell, checkpoints): cell for cell in cells}
+            while running:
+                (reference,), _ = ray_.wait(list(running))
+                cell = running.pop(reference)
+                try:
+                    yield cell, ray_.get(reference)
+                except ray_.exceptions.RayError as error:
+                    yield cell, f"lost by Ray: {str(error).splitlines()[0]}"
+        finally:
+            ray_.shutdown()
+
+    return run

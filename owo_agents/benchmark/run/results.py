@@ -1,0 +1,299 @@
+"""Results: what a cell leaves behind, and the folder that keeps them.
+
+A folder holds ``cells/<key>.json`` (one result each, written atomically), ``failures/<key>.json``
+(the error of a cell that failed last time), ``checkpoints/<key>.safetensors`` (where a long cell
+stands), ``set-aside/`` (files that are not results), and what is made from them: ``suite.json``,
+``results.jsonl``, figures and the report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.playing.loop import RoundRecord
+from owo_env.problem import Problem
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one cell gave; the first axis of every array is the round.
+
+    Attributes:
+        cell: Its configuration.
+        problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``,
+            ``diameter``, ``gradient_bound``.
+        fairness: F_α of each round, (T,).
+        regret: (T,), or None without hindsight.
+        utilities: Mean utilities of each round, (T, K).
+        weights: Mean priorities of each round, (T, K).
+        extras: What else the rounds reported (``validation_loss``, ``violations``, …).
+        versions: Of Python and the libraries.
+        seconds: Time taken by the rounds; the one entry that no configuration decides.
+    """
+
+    cell: Cell
+    problem: Mapping[str, Any]
+    fairness: Array
+    regret: Array | None
+    utilities: Array
+    weights: Array
+    extras: Mapping[str, Array]
+    versions: Mapping[str, str]
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        cell: Cell,
+        problem: Problem,
+        records: Sequence[RoundRecord],
+        versions: Mapping[str, str],
+        seconds: float,
+    ) -> Result:
+        """The result of a run from its rounds' records.
+
+        Raises:
+            FloatingPointError: A figure is not finite; it names the figure and the round.
+        """
+        regret = None if records[0].regret is None else [r.regret for r in records]
+        shared = [name for name in records[0].extras if all(name in r.extras for r in records)]
+        result = cls(
+            cell=cell,
+            problem={
+                "num_users": problem.num_users,
+                "dim": problem.dim,
+                "num_slots": problem.num_slots,
+                "alpha": problem.alpha,
+                "utility_bounds": list(problem.utility_bounds),
+                "diameter": problem.diameter,
+                "gradient_bound": problem.gradient_bound,
+            },
+            fairness=np.array([r.fairness for r in records], float),
+            regret=None if regret is None else np.array(regret, float),
+            utilities=np.array([r.utilities for r in records], float),
+            weights=np.array([r.weights for r in records], float),
+            extras={name: np.array([r.extras[name] for r in records]) for name in shared},
+            versions=versions,
+            seconds=seconds,
+        )
+        for name, values in result.series():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                first = int(np.argwhere(~np.isfinite(values))[0][0]) + 1
+                raise FloatingPointError(
+                    f"agent {cell.agent}: {name} is not finite in round {first}"
+                )
+        return result
+
+    @property
+    def rounds(self) -> int:
+        """T."""
+        return len(self.fairness)
+
+    @property
+    def slots_per_second(self) -> float:
+        """Slots played per second, agent and oracle included."""
+        return float(self.rounds * self.problem["num_slots"] / self.seconds)
+
+    def series(self) -> Iterator[tuple[str, Array]]:
+        """Every per-round array by name."""
+        yield "fairness", self.fairness
+        if self.regret is not None:
+            yield "regret", self.regret
+        yield "utilities", self.utilities
+        yield "weights", self.weights
+        yield from self.extras.items()
+
+    def records(self) -> Iterator[RoundRecord]:
+        """The rounds again, for callbacks; the models played are not kept."""
+        for t in range(self.rounds):
+            yield RoundRecord(
+                round=t + 1,
+                fairness=self.fairness[t],
+                regret=None if self.regret is None else self.regret[t],
+                utilities=self.utilities[t],
+                weights=self.weights[t],
+                model=np.empty(0),
+                extras={name: values[t] for name, values in self.extras.items()},
+            )
+
+    def to_json(self) -> str:
+        """One line of JSON; floats are written so that they come back bit for bit."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["cell"] = dataclasses.asdict(self.cell)
+        return json.dumps(plain, default=_plain, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """The result that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError: The text is something else, or only a part of it.
+        """
+        data = json.loads(text)
+        names = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(data, dict) or set(data) != names:
+            raise ValueError("does not hold a benchmark result")
+        data["cell"] = Cell(**data["cell"])
+        for name in ("fairness", "regret", "utilities", "weights"):
+            data[name] = None if data[name] is None else np.array(data[name], float)
+        data["extras"] = {name: np.array(values) for name, values in data["extras"].items()}
+        result = cls(**data)
+        rounds = result.cell.rounds
+        short = [name for name, values in result.series() if len(values) != rounds]
+        if short:
+            raise ValueError(f"{', '.join(short)}: not {rounds} rounds long")
+        return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, whoever else writes it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    prefix = f".{socket.gethostname()}.{os.getpid()}."
+    handle, temporary = tempfile.mkstemp(".tmp", prefix, path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """A results folder.
+
+    Args:
+        folder: Made if it does not exist.
+
+    Raises:
+        OSError: The folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._cells = folder / "cells"
+        self._failures = folder / "failures"
+        self.checkpoints = folder / "checkpoints"
+        try:
+            self._cells.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._cells):
+                pass  # raises here, before any work, where nothing can be written
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be written ({error.strerror})") from error
+
+    def __contains__(self, key: str) -> bool:
+        return (self._cells / f"{key}.json").exists()
+
+    def save(self, result: Result) -> None:
+        """Keep a result, and forget that its cell failed before and where it stood."""
+        write_atomic(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
+        (self.checkpoints / f"{result.cell.key}.safetensors").unlink(missing_ok=True)
+        (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
+
+    def save_failure(self, key: str, error: str) -> None:
+        """Keep the error of a cell, for the report."""
+        write_atomic(self._failures / f"{key}.json", json.dumps({"error": error}))
+
+    def failure(self, key: str) -> str | None:
+        """The error that the cell ended with last time, if it did."""
+        try:
+            return str(json.loads((self._failures / f"{key}.json").read_text())["error"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def tidy(self, keys: Iterable[str]) -> list[str]:
+        """Set aside what is no result; returns a line for each file, naming it and the reason.
+
+        Args:
+            keys: Those whose content is to be read and judged; of others only the name is.
+        """
+        wanted, moved = set(keys), []
+        for path in sorted(self._cells.iterdir()):
+            reason = self._objection(path, path.stem in wanted)
+            if reason is not None:
+                moved.append(f"{path}: {reason}; moved to {self._set_aside(path)}")
+        return moved
+
+    def load(self, keys: Iterable[str]) -> dict[str, Result]:
+        """The stored results among ``keys``; call :meth:`tidy` first."""
+        found = {}
+        for key in keys:
+            path = self._cells / f"{key}.json"
+            if path.exists():
+                found[key] = _read(path)
+        return found
+
+    def _objection(self, path: Path, read: bool) -> str | None:
+        """Why a file in ``cells/`` is no result, or None if it is one (or one being written)."""
+        if path.name.endswith(".tmp"):
+            return None if _writer_lives(path) else "half-written, its writer is gone"
+        if path.suffix != ".json" or not _is_key(path.stem) or not path.is_file():
+            return "not a benchmark result"
+        if not read:
+            return None
+        try:
+            _read(path)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            return f"unreadable ({error})"
+        return None
+
+    def _set_aside(self, path: Path) -> Path:
+        folder = self.folder / "set-aside"
+        folder.mkdir(exist_ok=True)
+        target, n = folder / path.name, 1
+        while target.exists():
+            n += 1
+            target = folder / f"{path.name}.{n}"
+        path.rename(target)
+        return target
+
+
+def _is_key(stem: str) -> bool:
+    return len(stem) == 20 and set(stem) <= set("0123456789abcdef")
+
+
+def _read(path: Path) -> Result:
+    result = Result.from_json(path.read_text())
+    if result.cell.key != path.stem:
+        raise ValueError("its name is not the key of its configuration")
+    return result
+
+
+def _writer_lives(path: Path) -> bool:
+    """Whether the process that named a temporary file may still be writing it."""
+    parts = path.name.rsplit(".", 3)  # .host, pid, random, tmp
+    if len(parts) != 4 or not parts[0].startswith(".") or not parts[1].isdigit():
+        return False
+    if parts[0][1:] != socket.gethostname():
+        return True  # on another machine that shares the folder; not ours to judge
+    try:
+        os.kill(int(parts[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

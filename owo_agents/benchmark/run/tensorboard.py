@@ -1,0 +1,80 @@
+"""TensorBoard as a sink: ``owo bench … --tensorboard DIR``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from owo_agents.benchmark.run.callbacks import Callback
+from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.playing.loop import RoundRecord
+
+
+class TensorBoard(Callback):
+    """Writes every scalar of every round, one run a cell, named scenario/agent/seed-key.
+
+    Args:
+        folder: Of the event files.
+
+    Raises:
+        ImportError: TensorBoard is not installed; the message says how to install it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError(
+                "--tensorboard needs TensorBoard: pip install 'airan-fairmtl[tensorboard]'"
+            ) from error
+        self._make = SummaryWriter
+        self._folder = folder
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def on_start(self, cells: Sequence[Cell]) -> None:
+        """Nothing is written before the first round."""
+
+    def on_round(self, cell: Cell, record: RoundRecord) -> None:
+        """Write the round's figures; those of K users under ``name/user k``."""
+        writer = self._writers.get(cell.key)
+        if writer is None:
+            agent = cell.agent.replace(":", ".")
+            run = self._folder / cell.scenario / agent / f"seed{cell.seed}-{cell.key[:8]}"
+            writer = self._writers[cell.key] = self._make(str(run))
+        figures = {"fairness": record.fairness, "regret": record.regret} | {
+            "utility": record.utilities,
+            "priority": record.weights,
+            **record.extras,
+        }
+        for name, value in figures.items():
+            for label, number in _scalars(name, value):
+                writer.add_scalar(label, number, record.round)
+
+    def on_result(self, cell: Cell, result: Result) -> None:
+        """Close the cell's file."""
+        self._close(cell)
+
+    def on_failure(self, cell: Cell, error: str) -> None:
+        """Close the cell's file; the rounds before the error stay in it."""
+        self._close(cell)
+
+    def on_end(self) -> None:
+        """Close what is open."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _close(self, cell: Cell) -> None:
+        writer = self._writers.pop(cell.key, None)
+        if writer is not None:
+            writer.close()
+
+
+def _scalars(name: str, value: object) -> list[tuple[str, float]]:
+    """The numbers in a figure of one round; texts have none."""
+    array = np.asarray(value)
+    if value is None or array.dtype.kind not in "fiub":
+        return []
+    if array.ndim == 0:
+        return [(name, float(array))]
+    return [(f"{name}/user {k + 1}", float(v)) for k, v in enumerate(array.ravel())]

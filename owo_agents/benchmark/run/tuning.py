@@ -1,0 +1,169 @@
+"""Fair tuning: every method's step size from the same grid, on seeds that no table shows.
+
+The rule, for every experiment and every point of its grid, every method, ours included:
+
+1. Candidates are η_0·10^(j/2), j = −3 … 3: three decades around η_0, the step that Algorithm 1's
+   rule gives the problem (0.1 where it knows no constants).
+2. Each plays as many rounds as the table's runs, on seeds 10,000 onwards. The highest mean
+   fairness wins (the lowest regret, since F_α at θ* is the same for all); a run that fails
+   counts as −∞.
+3. Where the best lies on the grid's edge, the grid grows by a decade on that side, at most three
+   times.
+
+What a method does not take ``learning_rate`` for, or is given in the suite, is not tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+import owo_agents
+from owo_agents.benchmark.run.execution import make_env
+from owo_agents.benchmark.run.results import Result, Store
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.benchmark.suite.plan import AgentSpec, Experiment, Suite, Variant
+from owo_agents.learner.model_step import default_rate
+from owo_agents.registry import problem_of
+from owo_env.problem import Problem
+
+SEEDS = (10_000, 10_001)
+EXTENSIONS = 3
+
+
+@dataclass
+class Contest:
+    """One method's candidates on one point of an experiment.
+
+    Attributes:
+        experiment: With this one variant alone.
+        label: The method's.
+        base: η_0.
+        steps: The j of the candidates, ascending.
+    """
+
+    experiment: Experiment
+    label: str
+    base: float
+    steps: list[int] = field(default_factory=lambda: list(range(-3, 4)))
+
+    def rate(self, step: int) -> float:
+        """η_0·10^(step/2), to three digits."""
+        return float(f"{self.base * 10 ** (step / 2):.3g}")
+
+    def tuned(self, step: int) -> Experiment:
+        """The experiment with the method's step size set."""
+        spec = with_rate(self.experiment.agents[self.label], self.rate(step))
+        return replace(self.experiment, agents={self.label: spec})
+
+    def cells(self, step: int) -> list[Cell]:
+        """The tuning runs of a candidate."""
+        variant = self.experiment.variants[0]
+        return [self.tuned(step).cell(variant, self.label, seed) for seed in SEEDS]
+
+    def score(self, step: int, results: Mapping[str, Result]) -> float:
+        """Mean fairness over the tuning seeds."""
+        found = [results.get(cell.key) for cell in self.cells(step)]
+        return float(np.mean([-np.inf if r is None else r.fairness.mean() for r in found]))
+
+    def best(self, results: Mapping[str, Result]) -> int:
+        """The winning candidate; of equals the nearest to η_0."""
+        return max(self.steps, key=lambda step: (self.score(step, results), -abs(step)))
+
+    def extended(self, results: Mapping[str, Result]) -> bool:
+        """Grow the grid by a decade where the best lies on its edge; whether it did."""
+        best = self.best(results)
+        if best == self.steps[0]:
+            self.steps = [best - 2, best - 1, *self.steps]
+        elif best == self.steps[-1]:
+            self.steps = [*self.steps, best + 1, best + 2]
+        else:
+            return False
+        return True
+
+
+def tune(suite: Suite, store: Store, run: Callable[[Sequence[Cell]], object]) -> Suite:
+    """The suite, followed by itself with every method's step size tuned.
+
+    Args:
+        suite: Whose methods to tune.
+        store: Where ``run`` keeps the tuning runs.
+        run: Runs the cells that the store lacks.
+    """
+    contests = [contest for e in suite.experiments for v in e.variants for contest in _open(e, v)]
+    for extension in range(EXTENSIONS + 1):
+        run(
+            [cell for contest in contests for step in contest.steps for cell in contest.cells(step)]
+        )
+        results = _load(contests, store)
+        growing = [contest.extended(results) for contest in contests if extension < EXTENSIONS]
+        if not any(growing):
+            break
+    tuned = [_tuned(e, v, contests, results) for e in suite.experiments for v in e.variants]
+    return replace(suite, experiments=(*suite.experiments, *tuned))
+
+
+def with_rate(spec: AgentSpec, rate: float) -> AgentSpec:
+    """The agent with a step size."""
+    return replace(spec, arguments={**spec.arguments, "learning_rate": rate})
+
+
+def _open(experiment: Experiment, variant: Variant) -> list[Contest]:
+    """A contest for every method that takes a step size."""
+    alone = replace(experiment, variants=(variant,))
+    env = make_env(alone.cell(variant, next(iter(alone.agents)), SEEDS[0]))
+    problem = problem_of(env)
+    env.close()
+    base = default_rate(problem)
+    return [
+        Contest(alone, label, base)
+        for label, spec in alone.agents.items()
+        if _tunable(spec, problem, base)
+    ]
+
+
+def _tunable(spec: AgentSpec, problem: Problem, rate: float) -> bool:
+    if "learning_rate" in spec.arguments:
+        return False
+    try:
+        owo_agents.make(spec.agent, problem, **with_rate(spec, rate).arguments)
+    except (TypeError, ValueError):  # it takes no step size, or learns its own
+        return False
+    return True
+
+
+def _load(contests: Sequence[Contest], store: Store) -> dict[str, Result]:
+    return store.load(
+        cell.key for contest in contests for step in contest.steps for cell in contest.cells(step)
+    )
+
+
+def _tuned(
+    experiment: Experiment,
+    variant: Variant,
+    contests: Sequence[Contest],
+    results: Mapping[str, Result],
+) -> Experiment:
+    """The experiment at one point of its grid, with the step sizes that won."""
+    agents = dict(experiment.agents)
+    lines = []
+    for contest in contests:
+        if contest.experiment.name == experiment.name and contest.experiment.variants == (variant,):
+            best = contest.best(results)
+            agents[contest.label] = with_rate(agents[contest.label], contest.rate(best))
+            edge = (
+                " (the edge of its grid)" if best in (contest.steps[0], contest.steps[-1]) else ""
+            )
+            lines.append(f"{contest.label} {contest.rate(best):g}{edge}")
+    point = f" {variant.label}" if variant.label else ""
+    seeds = " and ".join(map(str, SEEDS))
+    return replace(
+        experiment,
+        name=f"{experiment.name}{point} tuned",
+        title=f"{experiment.title}{f', {variant.label}' if point else ''}, step sizes tuned",
+        notes=f"Step sizes chosen on seeds {seeds}: {'; '.join(lines)}.",
+        agents=agents,
+        variants=(variant,),
+    )

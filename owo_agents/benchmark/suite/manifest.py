@@ -1,0 +1,75 @@
+"""``suite.json``: what a results folder was made from, so that its report can be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from owo_agents.benchmark.run.results import write_atomic
+from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a results folder came about.
+
+    Attributes:
+        command: The command line that was given last.
+        started: When, in UTC, by the minute.
+    """
+
+    command: str
+    started: str
+
+
+def write(folder: Path, suite: Suite, command: str) -> None:
+    """Keep the suite as it was resolved, and the command.
+
+    Raises:
+        ValueError: The folder is another suite's, whose report would be lost.
+    """
+    try:
+        there = read(folder)[0].name
+    except ValueError:
+        there = suite.name  # nothing is there yet, or it is damaged
+    if there != suite.name:
+        raise ValueError(
+            f"{folder}: has the results of suite {there!r}; choose another folder with --out"
+        )
+    now = datetime.datetime.now(datetime.timezone.utc)
+    origin = Origin(command, now.strftime("%Y-%m-%d %H:%M UTC"))
+    plain = {"suite": dataclasses.asdict(suite), "origin": dataclasses.asdict(origin)}
+    write_atomic(folder / "suite.json", json.dumps(plain, indent=1) + "\n")
+
+
+def read(folder: Path) -> tuple[Suite, Origin]:
+    """What :func:`write` kept.
+
+    Raises:
+        ValueError: The folder is no results folder, or the file is damaged.
+    """
+    path = folder / "suite.json"
+    try:
+        plain = json.loads(path.read_text())
+        return _suite(plain["suite"]), Origin(**plain["origin"])
+    except OSError as error:
+        raise ValueError(f"{folder}: not a results folder of `owo bench` ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); run `owo bench` again") from error
+
+
+def _suite(plain: dict[str, Any]) -> Suite:
+    experiments = []
+    for given in plain["experiments"]:
+        agents = {label: AgentSpec(**spec) for label, spec in given["agents"].items()}
+        variants = tuple(Variant(**variant) for variant in given["variants"])
+        fixed = {"agents": agents, "variants": variants, "seeds": tuple(given["seeds"])}
+        charts = None if given["charts"] is None else tuple(given["charts"])
+        fixed["seeded"] = tuple(given.get("seeded", ()))
+        fixed["claims"] = tuple(Claim(**claim) for claim in given.get("claims", ()))
+        experiments.append(Experiment(**{**given, **fixed, "charts": charts}))
+    return Suite(plain["name"], plain["summary"], tuple(experiments))

@@ -1,0 +1,290 @@
+"""``owo``, the command: list what there is, run one agent, run a suite, make a report.
+
+What is wrong with a call is said in one line, before any work, with exit code 2; runs that fail
+are reported at the end with exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+import owo_agents
+import owo_env
+from owo_agents.benchmark.figures import leaderboard
+from owo_agents.benchmark.report import publish, tables
+from owo_agents.benchmark.run import runner, tuning
+from owo_agents.benchmark.run.callbacks import Callback
+from owo_agents.benchmark.run.execution import make_pair
+from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.suite import manifest
+from owo_agents.benchmark.suite import reader as suite
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.benchmark.suite.plan import Suite
+from owo_agents.benchmark.suite.selection import narrowed, overridden
+from owo_agents.command.progress import ProgressBars
+from owo_agents.command.terminal import (
+    announce,
+    console,
+    finish,
+    pairs,
+    refusing,
+    show,
+    summary,
+    tidy,
+)
+from owo_agents.command.train_rl import train_rl
+from owo_agents.command.watch import watch
+from owo_env import checks
+from owo_env.scenarios import traces
+
+app = typer.Typer(
+    name="owo",
+    help="Fair online multi-task learning for AI-RANs: scenarios, agents and their benchmark.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the environment; repeatable."),
+]
+TensorBoardDir = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
+]
+
+
+@app.command("list")
+def list_() -> None:
+    """List scenarios, agents and suites."""
+    for title, found in (
+        ("Scenarios", owo_env.scenario_names()),
+        ("Agents", owo_agents.names()),
+        ("Suites", suite.names()),
+    ):
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column()
+        for name, line in found.items():
+            table.add_row(escape(name), escape(line))
+        console.print(table)
+
+
+@app.command()
+def run(
+    scenario: Annotated[
+        str, typer.Option(help="A scenario's name, or package.module:Class.")
+    ] = "sinusoid",
+    agent: Annotated[
+        str, typer.Option(help="An agent's name, or package.module:Class.")
+    ] = "owo-fmtl",
+    rounds: Annotated[int, typer.Option(help="How many rounds to play.")] = 100,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    set_: Settings = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the agent; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.")] = None,
+    tensorboard: TensorBoardDir = None,
+    render: Annotated[
+        bool, typer.Option("--render", help="First show the rounds, slot by slot.")
+    ] = False,
+) -> None:
+    """Play one agent on one scenario and print what came of it."""
+    with refusing():
+        arguments = pairs("--arg", arg)
+        if "agent" in arguments:
+            raise ValueError("--arg agent=…: give it as --agent")
+        arguments = {"agent": agent, **arguments}
+        experiment = {"scenario": scenario, "settings": pairs("--set", set_)}
+        one = suite.parse(
+            "run",
+            {
+                "summary": f"{agent} on {scenario}",
+                "rounds": rounds,
+                "seeds": [seed],
+                "agents": {agent: arguments},
+                "experiments": {scenario: experiment},
+            },
+            where=lambda path: "",
+        )
+    if render:
+        with refusing():
+            runner.validate(one)
+        show_rounds(one.cells()[0])
+    with contextlib.ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
+        for board in leaderboard.boards(one, store):
+            console.print(summary(board))
+    finish(outcome, one.run_names(), resumable=out is not None)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="SUITE|FILE", help="A suite, or a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder.", show_default="results/SUITE")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="process, serial or ray.")] = "process",
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time.", show_default="the number of cores")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Run only agent=…, scenario=… or experiment=…; repeatable.",
+        ),
+    ] = None,
+    set_: Settings = None,
+    digits: Annotated[
+        str | None, typer.Option(help="Digits of rainbow-mnist: mnist or mnist-5k.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Override the number of rounds.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Override the number of seeds.")] = None,
+    force: Annotated[bool, typer.Option(help="Run again what is there already.")] = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Then again, step sizes tuned on seeds that no table shows."),
+    ] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
+    ] = None,
+    tensorboard: TensorBoardDir = None,
+) -> None:
+    """Run a suite. What the results folder has already is not run again."""
+    with refusing():
+        whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
+        chosen = narrowed(whole, only or [])
+    folder = out or Path("results") / whole.name
+    jobs = os.cpu_count() or 1 if jobs is None else jobs
+    if tune:
+        chosen = whole = tuned(chosen, folder / "tuning", backend, jobs, ray_address)
+    store, outcome = execute(
+        chosen, folder, backend, jobs, force, tensorboard, whole=whole, ray_address=ray_address
+    )
+    found = leaderboard.boards(whole, store)
+    show(found)
+    if found:
+        announce(publish.publish(*manifest.read(folder), found, store, ("png", "svg")))
+    finish(outcome, whole.run_names(), resumable=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder of `owo bench`.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="html, md, csv, parquet or latex.")
+    ] = "html",
+    figures: Annotated[
+        str, typer.Option(help="Formats of the figures: png, svg, pdf, comma-separated.")
+    ] = "png,svg",
+) -> None:
+    """Make the report of a results folder again."""
+    with refusing():
+        checks.one_of("--format", format_, ("html", *tables.FORMATS))
+        for one in figures.split(","):
+            checks.one_of("--figures", one, ("png", "svg", "pdf"))
+        chosen, origin = manifest.read(folder)
+        store = Store(folder)
+        tidy(store, chosen)
+        found = leaderboard.boards(chosen, store)
+        if not found:
+            raise ValueError(f"{folder}: no run of suite {chosen.name!r} is done yet")
+        if format_ == "html":
+            announce(publish.publish(chosen, origin, found, store, figures.split(",")))
+        else:
+            announce([publish.table(folder, found, format_)])
+
+
+@app.command()
+def record(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npz or .parquet file.")],
+    scenario: Annotated[str, typer.Option(help="A scenario's name.")] = "csi-prediction",
+    rounds: Annotated[int, typer.Option(help="How many rounds to write.")] = 100,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    set_: Settings = None,
+) -> None:
+    """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
+    with refusing():
+        traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
+    console.print(f"{escape(str(path))}: {rounds} rounds of {escape(scenario)}")
+
+
+app.command("train-rl")(refusing()(train_rl))
+
+
+def execute(
+    chosen: Suite,
+    folder: Path,
+    backend: str,
+    jobs: int,
+    force: bool,
+    tensorboard: Path | None,
+    whole: Suite | None = None,
+    ray_address: str | None = None,
+) -> tuple[Store, runner.Outcome]:
+    """Check everything, then run the suite into the folder; the folder remembers the ``whole``."""
+    with refusing():
+        checks.whole("--jobs", jobs, low=1)
+        run_on = runner.choose(backend, ray_address)
+        runner.validate(chosen)
+        titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
+        callbacks: list[Callback] = [ProgressBars(console, titles, chosen.run_names())]
+        if tensorboard is not None:
+            from owo_agents.benchmark.run.tensorboard import TensorBoard
+
+            callbacks.append(TensorBoard(tensorboard))
+        store = Store(folder)
+        manifest.write(folder, whole or chosen, shlex.join(["owo", *sys.argv[1:]]))
+    tidy(store, whole or chosen)
+    outcome = runner.run(
+        chosen.cells(), store, backend=run_on, jobs=jobs, force=force, callbacks=callbacks
+    )
+    return store, outcome
+
+
+def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None) -> Suite:
+    """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
+    with refusing():
+        run_on = runner.choose(backend, ray_address)
+        runner.validate(chosen)
+        store = Store(folder)
+
+    def run_all(cells: Sequence[Cell]) -> None:
+        titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
+        bars = ProgressBars(console, titles, chosen.run_names())
+        if runner.run(cells, store, backend=run_on, jobs=jobs, callbacks=[bars]).interrupted:
+            raise typer.Exit(130)
+
+    return tuning.tune(chosen, store, run_all)
+
+
+def show_rounds(cell: Cell) -> None:
+    """Play the cell before the eyes; what fails here fails again in the run and is reported."""
+    shown = replace(cell, settings={**cell.settings, "render_mode": "ansi"})
+    with contextlib.suppress(Exception):
+        env, agent = make_pair(shown)
+        watch(env, agent, cell.rounds, cell.seed, console)
+
+
+def main() -> None:
+    """The console script: like ``python -m``, it finds modules in the present folder."""
+    sys.path.insert(0, os.getcwd())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
+    app()

@@ -1,0 +1,114 @@
+"""A learner composed of three parts: weighting, model step and initialization (Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_agents.agent import Action, Agent, Info, Observation
+from owo_agents.learner.initialization import TARGETS, Initialization
+from owo_agents.learner.model_step import ModelStep
+from owo_agents.learner.weighting import Weighting
+from owo_env import checks
+
+Floats = NDArray[np.floating]
+
+
+class Learner(Agent):
+    """Plays (θ, p); updates both from the values before the update (Jacobi).
+
+    Args:
+        weighting: p of the next slot.
+        step: θ of the next slot.
+        initialization: x of the next round.
+        target: What stands for θ*_t in the outer loop: ``"exact"`` (hindsight's
+            ``fairest_model``), ``"last"`` (θ after the round's last update) or ``"avg"`` (mean
+            of the θ played). Default: exact where the environment reveals it, else last.
+        reset_heads: Ask users to start each round with fresh local heads.
+
+    Attributes:
+        model: The θ that :meth:`act` plays, shape (..., d).
+        weights: The p that :meth:`act` plays, shape (..., K).
+
+    Raises:
+        ValueError: ``target="exact"`` where the environment reveals no θ*.
+    """
+
+    gradients: ClassVar[str | None] = "weighted"
+
+    def __init__(
+        self,
+        weighting: Weighting,
+        step: ModelStep,
+        initialization: Initialization,
+        target: str | None = None,
+        reset_heads: bool = False,
+    ) -> None:
+        super().__init__(weighting.problem)
+        self.weighting = weighting
+        self.step = step
+        self.initialization = initialization
+        if target is None:
+            target = "exact" if self.problem.hindsight else "last"
+        checks.one_of("target", target, TARGETS)
+        if target == "exact" and not self.problem.hindsight:
+            raise ValueError(
+                "target='exact': the environment reveals no fairest model (it needs a scenario "
+                "with an exact oracle and hindsight=True); use target='last' or 'avg'"
+            )
+        self.target = target
+        if reset_heads:
+            self.reset_options = {"reset_heads": True}
+        self.model: Floats = self.problem.initial_model
+        self.weights: Floats = np.array([])
+
+    def begin_round(self, obs: Observation, info: Info) -> None:
+        batch = np.shape(obs["slot"])
+        self.model = self.initialization.start(batch)
+        self.weights = self.weighting.start(batch)
+        self.step.begin_round(self.model)
+        self._slot = 0
+        self._sum = np.zeros_like(self.model) if self.target == "avg" else None
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        return {"model": self.model, "weights": self.weights}
+
+    def learn(self, obs: Observation, info: Info) -> None:
+        if self._sum is not None:
+            self._sum = self._sum + self.model
+        self._slot += 1
+        model = self.step.update(self.model, self.direction(obs))
+        self.weights = self.weighting.update(self.weights, obs["utilities"], self._slot)
+        self.model = model
+
+    def direction(self, obs: Observation) -> Floats:
+        """The ascent direction that the model step follows."""
+        gradient: Floats = obs["gradient"]
+        return gradient
+
+    def end_round(self, obs: Observation, info: Info) -> None:
+        if self.target == "exact":
+            target = info["fairest_model"]
+        elif self._sum is not None:
+            target = (self._sum / self.problem.num_slots).astype(self.model.dtype)
+        else:
+            target = self.model
+        self.step.end_round(target)
+        self.initialization.update(target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the three parts."""
+        return {
+            "weighting": self.weighting.state_dict(),
+            "step": self.step.state_dict(),
+            "initialization": self.initialization.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.weighting.load_state_dict(state["weighting"])
+        self.step.load_state_dict(state["step"])
+        self.initialization.load_state_dict(state["initialization"])

@@ -1,0 +1,124 @@
+"""The paper's methods and their controls, each a composition of the three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+from typing_extensions import Unpack
+
+from owo_agents.learner.adaptive_step import make_step
+from owo_agents.learner.initialization import make_initialization
+from owo_agents.learner.learner import Learner
+from owo_agents.learner.weighting import Constant, Dual, Normalized, Weighting
+from owo_env.problem import Problem
+
+
+class Parts(TypedDict, total=False):
+    """The arguments of :func:`compose` that every composed agent takes."""
+
+    learning_rate: float | None
+    initialization: str | None
+    rate: float | None
+    target: str | None
+    step: str
+
+
+def compose(
+    weighting: Weighting,
+    *,
+    learning_rate: float | None = None,
+    initialization: str | None = None,
+    rate: float | None = None,
+    target: str | None = None,
+    reset_heads: bool = False,
+    step: str = "fixed",
+    learner: Callable[..., Learner] = Learner,
+) -> Learner:
+    """A learner around ``weighting`` with the default model step and outer loop.
+
+    Args:
+        weighting: The weighting.
+        learning_rate: η; default by the rule of :func:`owo_agents.learner.model_step.default_rate`.
+        initialization: ``"running-mean"``, ``"reptile"``, ``"continue"`` or ``"reset"``; default
+            the running mean of Algorithm 1 where θ* is revealed or Θ is bounded (the convex
+            scenarios), else §IV's reptile (the deep ones).
+        rate: Reptile's.
+        target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
+            last.
+        reset_heads: Users start each round with fresh heads.
+        step: ``"fixed"`` η, ``"guess-free"`` or ``"adagrad-norm"``
+            (:func:`owo_agents.learner.adaptive_step.make_step`).
+        learner: Another composition of the same parts.
+    """
+    problem = weighting.problem
+    if initialization is None:
+        convex = problem.hindsight or problem.model_bounds is not None
+        initialization = "running-mean" if convex else "reptile"
+    return learner(
+        weighting,
+        make_step(problem, step, learning_rate),
+        make_initialization(problem, initialization, rate),
+        target,
+        reset_heads,
+    )
+
+
+def owo_fmtl(
+    problem: Problem,
+    *,
+    initial_weights: Sequence[float] | None = None,
+    step_index: str = "slot",
+    modulus: str = "corrected",
+    **parts: Unpack[Parts],
+) -> Learner:
+    """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
+    dual = Dual(problem, initial_weights, step_index, modulus)
+    return compose(dual, **parts)
+
+
+def cws(
+    problem: Problem,
+    *,
+    weights: Sequence[float] | None = None,
+    total: float | None = None,
+    **parts: Unpack[Parts],
+) -> Learner:
+    """Constant weights with OWO-FMTL's own model step and outer loop."""
+    constant = Constant(problem, weights, total)
+    return compose(constant, **parts)
+
+
+def srl(
+    problem: Problem,
+    *,
+    learning_rate: float | None = None,
+    target: str | None = None,
+) -> Learner:
+    """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
+    return compose(
+        Dual(problem),
+        learning_rate=learning_rate,
+        initialization="reset",
+        target=target,
+        reset_heads=True,
+    )
+
+
+def frozen(problem: Problem, *, target: str | None = None) -> Learner:
+    """A control that learns only between rounds: η = 0, started at the running mean of θ*.
+
+    Without an oracle its own last model never moves: it stays at x_1.
+    """
+    return compose(Dual(problem), learning_rate=0.0, initialization="running-mean", target=target)
+
+
+def owo_normalized(
+    problem: Problem,
+    *,
+    total: float | None = None,
+    **parts: Unpack[Parts],
+) -> Learner:
+    """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
+    weighting = Normalized(Dual(problem), total)
+    return compose(weighting, **parts)

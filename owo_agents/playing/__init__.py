@@ -1,0 +1,1 @@
+"""How an agent and an environment play: the loop, its records and its checkpoints."""

@@ -1,0 +1,1 @@
+"""References: what fairness could be, and the strongest constant."""

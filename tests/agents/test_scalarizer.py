@@ -1,0 +1,105 @@
+"""The dual weights as a TorchJD scalarizer: the same priorities, in anybody's PyTorch loop."""
+
+import numpy as np
+import pytest
+
+import owo_env
+from owo_agents.learner.weighting import Dual
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchjd")
+
+from torchjd import Stateful  # noqa: E402
+from torchjd.scalarization import Scalarizer  # noqa: E402
+
+from owo_agents.scalarizer import DualScalarizer  # noqa: E402
+
+
+def scalarizer(alpha=1.0, shape=3):
+    return DualScalarizer(shape, max_loss=2.5, utility_bounds=(1.0, 3.0), alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
+def test_priorities_are_those_of_the_agent(alpha):
+    problem = owo_env.Problem(
+        num_users=3,
+        dim=1,
+        num_slots=5,
+        alpha=alpha,
+        utility_bounds=(1.0, 3.0),
+        initial_model=np.zeros(1),
+    )
+    dual, ours = Dual(problem), scalarizer(alpha).double()
+    ours.reset()
+    for _ in range(2):
+        p = dual.start(())
+        for i, losses in enumerate(np.random.default_rng(1).uniform(0, 2, (5, 3))):
+            assert np.allclose(ours.priorities, p, rtol=1e-12)
+            value = ours(torch.tensor(losses))
+            assert float(value) == pytest.approx(float(p @ losses))
+            ours.update(torch.tensor(losses))
+            p = dual.update(p, 2.5 - losses, np.array([i + 1.0]))
+        ours.reset()
+
+
+def test_it_trains_a_plain_pytorch_loop():
+    """Two tasks of one model: the dual's gradient is Σ p_k ∇ℓ_k, and the worse off gains by it."""
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 64, 4) * torch.tensor([1.5, 0.5])[:, None, None]
+    targets = inputs.sum(dim=-1) * torch.tensor([1.0, -1.0])[:, None]  # task 2's pull is weak
+
+    def trained(weigh):
+        model = torch.nn.Linear(4, 1)
+        torch.nn.init.zeros_(model.weight)
+        torch.nn.init.zeros_(model.bias)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+        for _ in range(300):
+            losses = (model(inputs).squeeze(-1) - targets).square().mean(dim=1)
+            optimizer.zero_grad()
+            weigh(losses)
+            optimizer.step()
+        return losses.detach()
+
+    fair = DualScalarizer(2, max_loss=9.0, utility_bounds=(0.5, 9.0), alpha=3.0)
+
+    def by_duals(losses):
+        fair(losses).backward()
+        fair.update(losses)
+
+    def equally(losses):
+        losses.mean().backward()
+
+    assert trained(by_duals).max() < trained(equally).max()
+
+
+def test_state_and_dtype_travel():
+    one, other = scalarizer(), scalarizer()
+    one.update(torch.tensor([0.1, 1.0, 2.0]))
+    other.load_state_dict(one.state_dict())
+    assert other.slot == 1 and torch.equal(one.priorities, other.priorities)
+    assert one.to(torch.float64).priorities.dtype == torch.float64
+    assert one.slot.dtype == torch.int64  # a count is not rounded
+    one.reset()
+    assert one.slot == 0 and torch.equal(one.priorities, torch.full((3,), 0.5).double())
+    assert isinstance(one, Scalarizer) and isinstance(one, Stateful)
+    assert not list(one.parameters())
+
+
+def test_losses_of_any_shape():
+    flat, square = scalarizer(shape=4), scalarizer(shape=(2, 2))
+    losses = torch.tensor([0.1, 1.0, 2.0, 1.5])
+    for one, values in ((flat, losses), (square, losses.reshape(2, 2))):
+        one.update(values)
+    assert torch.equal(flat.priorities, square.priorities.flatten())
+    assert flat(losses) == square(losses.reshape(2, 2))
+
+
+def test_what_it_refuses():
+    one = scalarizer()
+    with pytest.raises(ValueError, match=r"shape \(2,\): must be \(3,\)"):
+        one(torch.ones(2))
+    with pytest.raises(FloatingPointError, match="finite"):
+        one.update(torch.tensor([1.0, torch.nan, 1.0]))
+    assert one.slot == 0
+    with pytest.raises(ValueError, match="max_loss"):
+        DualScalarizer(2, max_loss=4.0, utility_bounds=(1.0, 3.0))

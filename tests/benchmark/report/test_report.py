@@ -1,0 +1,313 @@
+"""The report: whole, safe against hostile names, and alive in a real browser."""
+
+import dataclasses
+import html
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from bench_helpers import SMALL, small
+
+from owo_agents.benchmark.figures import leaderboard
+from owo_agents.benchmark.report import charts, plots, publish, tables
+from owo_agents.benchmark.report import page as report
+from owo_agents.benchmark.report.gallery import sections
+from owo_agents.benchmark.run import backends, runner
+from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.suite.manifest import Origin
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(2)>",
+    "../../etc/passwd",
+    "a\"b'c&d|e\\f%g_h$i{j}",
+    "line\nbreak\ttab",
+    "[red]markup[/red] :skull:",
+    "λ" * 500,
+    "=1+1",
+]
+
+
+def done(chosen, folder):
+    store = Store(folder)
+    runner.run(chosen.cells(), store, backend=backends.serial)
+    return store, leaderboard.boards(chosen, store)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    agents = {label: {"agent": "cws", "total": 0.3 + 0.01 * i} for i, label in enumerate(HOSTILE)}
+    experiments = {
+        "<b>x</b>": {
+            "title": "<script>alert(3)</script>",
+            "notes": "<iframe src=//example.org></iframe>",
+            **SMALL["experiments"]["short"],
+        }
+    }
+    chosen = small(agents=agents, experiments=experiments, summary="</title><script>alert(4)")
+    store, boards = done(chosen, tmp_path_factory.mktemp("hostile"))
+    store.save_failure(chosen.cells()[0].key, "<script>alert(5)</script>")
+    (store.folder / "cells" / f"{chosen.cells()[0].key}.json").unlink()
+    written = publish.publish(chosen, Origin("owo <x>", "now"), boards, store, ["png", "svg"])
+    return store, boards, written
+
+
+class Elements(html.parser.HTMLParser):
+    """Counts start tags and keeps the texts of scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+def test_hostile_names_do_not_get_into_the_page(hostile):
+    store, _, _ = hostile
+    page = (store.folder / "report.html").read_text()
+    found = Elements(page)
+    assert found.tags.count("script") == 2
+    assert not {"img", "iframe", "b"} & set(found.tags)
+    assert not [name for name in found.attributes if name.startswith("on")]
+    data = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page, re.S)
+    labels = json.loads(data[1])[0]["labels"]
+    assert labels == HOSTILE
+    for label in HOSTILE:
+        assert html.escape(label) in page
+
+
+def test_hostile_names_stay_within_the_folder(hostile):
+    store, _, written = hostile
+    assert all(path.is_relative_to(store.folder) for path in written)
+    assert all(path.exists() and len(path.name) < 120 for path in written)
+
+
+def test_hostile_names_keep_tables_in_shape(hostile):
+    _, boards, _ = hostile
+    header, rule, *rows = tables.markdown(boards).splitlines()[2:]
+    assert len(rows) == len(HOSTILE)
+    cells = [len(re.findall(r"(?<!\\)\|", row)) for row in (header, rule, *rows)]
+    assert len(set(cells)) == 1
+    assert r"\_h\$i\{j\}" in tables.latex(boards)
+    assert tables.terminal(boards[0], 80)
+
+
+def test_a_narrow_terminal_keeps_the_telling_columns(tmp_path):
+    _, (board,) = done(small(), tmp_path)
+    headers = {
+        width: [str(column.header) for column in tables.terminal(board, width).columns]
+        for width in (20, 60, 300)
+    }
+    assert headers[20] == ["agent"]
+    assert headers[300] == ["agent", *(metric.title for metric in board.metrics)]
+    assert headers[60] == [title for title in headers[300] if title in headers[60]]
+    assert {"fairness", "regret"} < set(headers[60]) < set(headers[300])
+
+
+def test_the_page_needs_nothing_else_and_is_small(hostile):
+    store, _, _ = hostile
+    page = (store.folder / "report.html").read_text()
+    assert len(page.encode()) < 3_000_000
+    found = Elements(page)
+    assert not {"src", "srcset"} & set(found.attributes)
+    assert not {"link", "base", "object"} & set(found.tags[found.tags.index("body") :])
+    assert "default-src 'none'" in page
+    assert "owo &lt;x&gt;" in page
+
+
+def test_charts_of_a_large_suite_stay_below_3_megabytes():
+    """100 charts of 8 agents: as many as 24 settings have if all their charts are asked for."""
+    rounds = list(range(1, charts.POINTS + 1))
+    values = [0.012345678 + t / 7 for t in rounds]
+    series = [charts.Series(f"agent {i}", rounds, values, values, values) for i in range(8)]
+    chart = charts.Chart("c", "c", "c", [charts.Panel("p", "x", "y", series)], ["a"])
+    size = len(report._json([dataclasses.asdict(chart)] * 100))
+    assert size < 2_900_000
+
+
+def test_the_leaderboard_has_the_figures_of_the_runs(tmp_path):
+    store, (board,) = done(small(seeds=3), tmp_path)
+    for row in board.rows:
+        runs = board.runs[row.label].values()
+        mean = sum(run.regret.mean() for run in runs) / 3
+        assert row.figures["regret"].value == pytest.approx(mean)
+    assert [row.label for row in board.rows] == sorted(
+        board.runs,
+        key=lambda label: {r.label: r.figures["regret"].value for r in board.rows}[label],
+    )
+    (other,) = [row for row in board.rows if row.label != "owo-fmtl"]
+    pairs = zip(board.runs["equal"].values(), board.runs["owo-fmtl"].values(), strict=True)
+    assert other.difference.value == pytest.approx(
+        sum(a.regret.mean() - b.regret.mean() for a, b in pairs) / 3
+    )
+
+
+def test_the_same_charts_give_the_same_files(tmp_path):
+    _, boards = done(small(), tmp_path)
+    (section,) = sections(boards)
+    for subject, chart in section.charts():
+        first, second = (plots.draw(chart, subject, ["png", "svg"]) for _ in range(2))
+        assert first == second
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Runs a page with a script appended and returns what stood in its title at the end."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+
+    def run(page, script, width=1200):
+        copy = tmp_path / "page.html"
+        probe = f"<script>window.onload = () => setTimeout(() => {{ {script} }}, 500)</script>"
+        text = page.read_text().replace("<head>", f"<head><script>{ERRORS}</script>", 1)
+        copy.write_text(text.replace("</body>", f"{probe}</body>"))
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+        command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
+        command += [f"--window-size={width},900", "--virtual-time-budget=3000", "--dump-dom"]
+        found = subprocess.run(
+            [*command, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True
+        )
+        return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.stdout, re.S)[1]))
+
+    return run
+
+
+ERRORS = "window.seen = []; window.onerror = (m) => window.seen.push(String(m));"
+SORT = """
+const table = document.querySelector("table.sortable");
+const names = () => [...table.tBodies[0].rows].map((r) => r.cells[2].dataset.value);
+const buttons = table.tHead.querySelectorAll("button");
+buttons[2].click(); const up = names();
+buttons[2].click(); const down = names();
+document.title = JSON.stringify({
+  errors: window.seen, up, down,
+  charts: document.querySelectorAll("figure[data-chart]").length,
+  drawn: document.querySelectorAll("figure svg path, figure svg circle").length,
+  wide: document.documentElement.scrollWidth, window: window.innerWidth,
+});
+"""
+
+
+@pytest.mark.slow
+def test_the_page_lives_in_a_browser(browser, tmp_path):
+    chosen = small(seeds=3, agents={**SMALL["agents"], "srl": None}, charts=None)
+    store, boards = done(chosen, tmp_path / "results")
+    publish.publish(chosen, Origin("owo", "now"), boards, store, ["png"])
+    found = browser(store.folder / "report.html", SORT)
+    assert found["errors"] == []
+    assert found["charts"] >= 4
+    assert found["drawn"] > 20
+    numbers = [float(value) for value in found["up"]]
+    assert numbers == sorted(numbers)
+    assert [float(value) for value in found["down"]] == sorted(numbers, reverse=True)
+
+
+@pytest.mark.slow
+def test_hostile_names_do_nothing_in_a_browser_and_a_phone_needs_no_sideways_scrolling(
+    browser, hostile
+):
+    store, _, _ = hostile
+    script = "window.alert = (m) => window.seen.push('alert');" + SORT
+    found = browser(store.folder / "report.html", script, width=500)
+    assert found["errors"] == []
+    assert found["wide"] <= found["window"]
+
+
+def test_a_report_of_a_whole_suite_file(tmp_path):
+    """The configuration printed in the report is YAML that says what was run."""
+    chosen = small()
+    store, boards = done(chosen, tmp_path)
+    publish.publish(chosen, Origin("owo bench small.yaml", "now"), boards, store, [])
+    page = (tmp_path / "report.html").read_text()
+    text = html.unescape(re.findall(r"<pre>(.*?)</pre>", page, re.S)[-1])
+    (experiment,) = yaml.safe_load(text)["experiments"]
+    assert experiment["scenario"] == "sinusoid"
+    assert experiment["rounds"] == 3
+
+
+def test_a_diverged_run_stays_in_the_table_and_leaves_the_charts(tmp_path):
+    store, (board,) = done(small(), tmp_path)
+    wild = board.runs["equal"][1]
+    wild = dataclasses.replace(wild, utilities=wild.utilities - 1e6, fairness=wild.fairness - 1e6)
+    runs = {**board.runs, "equal": {**board.runs["equal"], 1: wild}}
+    (section,) = sections([dataclasses.replace(board, runs=runs)])
+    assert section.left_out == ["equal (seed 1)"]
+    page = report.report(small(), Origin("", ""), [section], store)
+    assert "since they diverged: equal (seed 1)." in page
+    ((shown, own),) = section.boards
+    assert shown.runs["equal"][1] is wild
+    for chart in own:
+        assert chart.title.endswith("(without diverged runs)")
+        values = [v for panel in chart.panels for series in panel.series for v in series.y]
+        assert min(values) > -100
+    (calm,) = sections([board])
+    assert calm.left_out == []
+    assert not any("diverged" in chart.title for _, charts in calm.boards for chart in charts)
+
+
+def test_where_every_run_diverged_there_are_no_charts(tmp_path):
+    store, (board,) = done(small(), tmp_path)
+    runs = {
+        label: {
+            seed: dataclasses.replace(run, utilities=run.utilities - 1e6)
+            for seed, run in by_seed.items()
+        }
+        for label, by_seed in board.runs.items()
+    }
+    (section,) = sections([dataclasses.replace(board, runs=runs)])
+    assert list(section.charts()) == []
+    assert len(section.left_out) == 4
+
+
+def charts_of(tmp_path, **changes):
+    store, boards = done(small(**changes), tmp_path)
+    (section,) = sections(boards)
+    return {chart.name: chart for _, chart in section.charts()}
+
+
+def test_users_are_shown_on_one_scale(tmp_path):
+    experiments = {"a": {"scenario": "csi-prediction", "settings": {"num_slots": 8}}}
+    users = charts_of(tmp_path, experiments=experiments, charts=["users"])["users"]
+    limits = {panel.y_limits for panel in users.panels}
+    assert len(users.panels) == 2 and len(limits) == 1
+    low, high = limits.pop()
+    for panel in users.panels:
+        for series in panel.series:
+            assert low < min(series.y[1:]) and max(series.y[1:]) < high
+
+
+def test_the_frontier_says_which_point_is_which_alpha(tmp_path):
+    settings = {"scenario": "sinusoid", "settings": {"num_slots": 4}, "grid": {"alpha": [2, 0, 1]}}
+    agents = {**SMALL["agents"], "oracle": None}
+    shown = charts_of(tmp_path, experiments={"a": settings}, agents=agents, seeds=1)["frontier"]
+    notes = {series.label: series.notes for series in shown.panels[0].series}
+    assert notes == {"owo-fmtl": None, "equal": None, "oracle": ["α=0", "1", "2"]}
+
+
+def test_a_bound_is_left_out_where_it_would_flatten_the_regrets(tmp_path):
+    """The oracle's regret is 0, so that the axes are linear; Theorem 1 is hundreds of times it."""
+    grid = {"scenario": "sinusoid", "grid": {"num_slots": [4, 8]}}
+    for agents, bounded in ((SMALL["agents"], True), ({"owo-fmtl": None, "oracle": None}, False)):
+        chart = charts_of(tmp_path / str(bounded), experiments={"a": grid}, agents=agents)["sweep"]
+        labels = {series.label for series in chart.panels[0].series}
+        assert (charts.BOUND in labels) == bounded == chart.panels[0].log
+
+
+def test_a_curve_that_is_flat_stays_in_sight():
+    def panel(values):
+        return charts.Panel("", "", "utility", [charts.Series("", range(len(values)), values)])
+
+    for one in charts._alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
+        assert one.y_limits[0] < 1.0 and one.y_limits[1] > 5.0
+    assert charts._alike([panel([])])[0].y_limits is None

@@ -1,0 +1,327 @@
+"""Running suites: the same bits everywhere, whatever is killed, and failures reported."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from bench_helpers import contents, small
+from places import TESTS
+
+import owo_agents
+import owo_env
+from owo_agents import registry
+from owo_agents.benchmark.run import backends, runner
+from owo_agents.benchmark.run.callbacks import Callback
+from owo_agents.benchmark.run.results import Store
+from owo_env import scenarios
+from owo_env.scenarios import make_scenario, traces
+
+
+@pytest.fixture(autouse=True)
+def helpers_for_workers(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """What an uninterrupted run in this process gives."""
+    store = Store(tmp_path_factory.mktemp("serial"))
+    outcome = runner.run(small().cells(), store, backend=backends.serial)
+    assert (outcome.done, outcome.skipped, outcome.failures) == (4, 0, ())
+    return contents(store)
+
+
+def test_two_processes_give_the_same_bits(tmp_path, serial):
+    store = Store(tmp_path)
+    outcome = runner.run(small().cells(), store, backend=backends.process, jobs=2)
+    assert outcome.done == 4
+    assert contents(store) == serial
+
+
+def test_what_is_done_is_skipped(tmp_path):
+    store = Store(tmp_path)
+    cells = small().cells()
+    runner.run(cells[:3], store, backend=backends.serial)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cells/*")}
+    outcome = runner.run(cells, store, backend=backends.serial)
+    assert (outcome.done, outcome.skipped) == (1, 3)
+    assert all(path.stat().st_mtime_ns == times[path] for path in times)
+    assert runner.run(cells, store, backend=backends.serial, force=True).done == 4
+
+
+FAILING = {"agents": {"bad": {"agent": "bench_helpers:BlowsUp"}, "owo-fmtl": None}}
+
+
+@pytest.mark.parametrize("backend", [backends.serial, backends.process])
+def test_an_agent_that_blows_up_ends_its_own_runs_only(tmp_path, backend):
+    store = Store(tmp_path)
+    cells = small(**FAILING).cells()
+    outcome = runner.run(cells, store, backend=backend, jobs=2)
+    assert outcome.done == 2
+    assert [cell.agent for cell, _ in outcome.failures] == ["bench_helpers:BlowsUp"] * 2
+    for cell, error in outcome.failures:
+        assert "agent BlowsUp: round 2, slot 2" in error
+        assert "not finite" in error
+        assert store.failure(cell.key) == error
+        assert cell.key not in store
+    assert runner.run(cells, store, backend=backend, jobs=2).skipped == 2  # failures run again
+
+
+@pytest.mark.slow
+def test_a_worker_killed_alone_loses_nothing(tmp_path, serial):
+    agents = {"killer": {"agent": "bench_helpers:KillsItsWorkerOnce", "flag": str(tmp_path / "x")}}
+    store = Store(tmp_path / "results")
+    cells = [*small(agents=agents).cells(), *small().cells()]
+    outcome = runner.run(cells, store, backend=backends.process, jobs=2)
+    assert (tmp_path / "x").exists(), "nobody was killed"
+    assert outcome.done == len(cells)
+    found = contents(store)
+    assert {key: found[key] for key in serial} == serial
+
+
+@pytest.mark.slow
+def test_a_cell_that_always_kills_its_worker_is_given_up(tmp_path):
+    agents = {"killer": {"agent": "bench_helpers:AlwaysKills"}, "owo-fmtl": None}
+    cells = small(agents=agents, seeds=1).cells()
+    outcome = runner.run(cells, Store(tmp_path), backend=backends.process, jobs=1)
+    assert {cell.agent for cell, _ in outcome.failures} == {"bench_helpers:AlwaysKills"}
+    assert all("died twice" in error for _, error in outcome.failures)
+    assert outcome.done == 1
+
+
+def _bench(folder, *options):
+    command = "import sys; from owo_agents.command.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", command, "bench", str(folder / "kill.yaml"), *options]
+        + ["--out", str(folder / "results")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        # Shells start background jobs, and so perhaps these tests, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+KILL = """\
+summary: cells of two thirds of a second
+rounds: 400
+seeds: 6
+agents: {owo-fmtl: {target: last}, equal: {agent: cws, target: last}}
+experiments: {it: {scenario: sinusoid, settings: {num_slots: 16}}}
+"""
+
+
+def _wait_for(condition, process):
+    patience = time.monotonic() + 300  # a busy machine takes long to import torch
+    while not condition():
+        assert process.poll() is None, f"ended by itself with {process.poll()}"
+        assert time.monotonic() < patience, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["serial", "process"])
+def test_kill_9_and_again_gives_the_same_bits(tmp_path, backend):
+    (tmp_path / "kill.yaml").write_text(KILL)
+    cells = tmp_path / "results" / "cells"
+    first = _bench(tmp_path, "--backend", backend, "--jobs", "2")
+    _wait_for(lambda: cells.exists() and len(list(cells.glob("*.json"))) >= 2, first)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done = contents(Store(tmp_path / "results"))
+    assert 2 <= len(done) < 12, "killed too late to show anything"
+    assert _bench(tmp_path, "--backend", backend, "--jobs", "2").wait() == 0
+    from owo_agents.benchmark.suite import reader as suite
+
+    whole = Store(tmp_path / "whole")
+    runner.run(suite.load(tmp_path / "kill.yaml").cells(), whole, backend=backends.serial)
+    assert contents(Store(tmp_path / "results")) == contents(whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    (tmp_path / "kill.yaml").write_text(KILL)
+    cells = tmp_path / "results" / "cells"
+    process = _bench(tmp_path, "--jobs", "2")
+    _wait_for(lambda: cells.exists() and len(list(cells.glob("*.json"))) >= 2, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(timeout=300) == 130
+    assert len(contents(Store(tmp_path / "results"))) >= 2
+    assert (tmp_path / "results" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_the_cells_that_run(tmp_path):
+    suite = f"""\
+summary: a cell that takes an hour
+rounds: 1
+seeds: 3
+agents: {{slow: {{agent: "bench_helpers:Dawdles", flag: {tmp_path / "begun"}}}}}
+experiments: {{it: {{scenario: sinusoid, settings: {{num_slots: 2}}}}}}
+"""
+    (tmp_path / "kill.yaml").write_text(suite)
+    process = _bench(tmp_path, "--jobs", "2")
+    _wait_for((tmp_path / "begun").exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        assert process.wait(timeout=300) == 130
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_two_benches_on_one_folder_do_no_harm(tmp_path):
+    (tmp_path / "kill.yaml").write_text(KILL)
+    both = [_bench(tmp_path, "--backend", "serial", "--rounds", "40") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(contents(Store(tmp_path / "results"))) == 12
+    assert not (tmp_path / "results" / "set-aside").exists()
+    assert not list((tmp_path / "results").rglob("*.tmp"))
+
+
+class Heard(Callback):
+    """Notes what it hears."""
+
+    def __init__(self):
+        self.rounds, self.results, self.failures, self.cells, self.ended = [], [], [], [], 0
+
+    def on_start(self, cells):
+        self.cells = list(cells)
+
+    def on_round(self, cell, record):
+        self.rounds.append((cell.key, record.round, float(record.fairness)))
+
+    def on_result(self, cell, result):
+        self.results.append(cell.key)
+
+    def on_failure(self, cell, error):
+        self.failures.append(cell.key)
+
+    def on_end(self):
+        self.ended += 1
+
+
+def test_callbacks_hear_the_same_from_every_backend(tmp_path):
+    heard = []
+    for backend in (backends.serial, backends.process):
+        heard.append(Heard())
+        cells = small(**FAILING).cells()
+        store = Store(tmp_path / backend.__name__)
+        runner.run(cells, store, backend=backend, jobs=2, callbacks=[heard[-1]])
+    here, there = heard
+    assert here.cells == there.cells
+    done = set(here.results)
+    assert done == set(there.results)
+    assert len(done) == 2
+    assert set(here.failures) == set(there.failures)
+    of_done = sorted(r for r in here.rounds if r[0] in done)
+    assert of_done == sorted(there.rounds)
+    assert here.ended == there.ended == 1
+
+
+def test_tensorboard_gets_every_round(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from owo_agents.benchmark.run.tensorboard import TensorBoard
+
+    store = Store(tmp_path / "results")
+    sink = TensorBoard(tmp_path / "events")
+    (cell, *_) = small().cells()
+    runner.run([cell], store, backend=backends.serial, callbacks=[sink])
+    (run,) = {path.parent for path in (tmp_path / "events").rglob("events*")}
+    events = EventAccumulator(str(run))
+    events.Reload()
+    (result,) = store.load([cell.key]).values()
+    written = [event.value for event in events.Scalars("fairness")]
+    assert written == pytest.approx(result.fairness.tolist())
+    assert [e.value for e in events.Scalars("utility/user 2")] == pytest.approx(
+        result.utilities[:, 1].tolist()
+    )
+
+
+@pytest.fixture
+def ray_backend():
+    ray = pytest.importorskip("ray")
+    yield backends.ray()
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own sockets and deprecations
+def test_ray_gives_the_same_bits_even_if_a_worker_is_killed(tmp_path, serial, ray_backend):
+    agents = {"killer": {"agent": "bench_helpers:KillsItsWorkerOnce", "flag": str(tmp_path / "x")}}
+    killers = small(agents=agents).cells()
+    cells = [*killers, *small().cells()]
+    store = Store(tmp_path / "results")
+    outcome = runner.run(cells, store, backend=ray_backend, jobs=2)
+    assert (tmp_path / "x").exists(), "nobody was killed"
+    assert outcome.failures == ()
+    found = contents(store)
+    assert {key: found[key] for key in serial} == serial
+    again = Store(tmp_path / "again")
+    runner.run(killers, again, backend=backends.serial)  # the flag is there: it kills no more
+    assert {cell.key: found[cell.key] for cell in killers} == contents(again)
+
+
+def test_what_an_agent_reports_and_nobody_can_keep_fails_its_own_runs_only(tmp_path):
+    agents = {"odd": {"agent": "bench_helpers:ReportsAnObject"}, "owo-fmtl": None}
+    store = Store(tmp_path)
+    outcome = runner.run(small(agents=agents).cells(), store, backend=backends.serial)
+    assert outcome.done == 2
+    for cell, error in outcome.failures:
+        assert "what it reported cannot be kept" in error and store.failure(cell.key) == error
+
+
+def test_more_rounds_than_a_trace_has_are_refused_before_any_work(tmp_path):
+    traces.write(make_scenario("sinusoid", num_slots=2), tmp_path / "t.npz", rounds=3, seed=0)
+    experiments = {"t": {"scenario": "recorded", "settings": {"trace": str(tmp_path / "t.npz")}}}
+    runner.validate(small(experiments=experiments))
+    with pytest.raises(ValueError, match=r"t\.settings: rounds=4: the scenario has only 3"):
+        runner.validate(small(experiments=experiments, rounds=4))
+
+
+def test_workers_know_what_was_registered_here(tmp_path, monkeypatch):
+    from bench_helpers import Still
+
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+
+    class Mine(Still):
+        """Of no module that a worker could import by name."""
+
+    owo_agents.register("mine", Mine)
+    owo_env.register_scenario("waves", "owo_env.scenarios.sinusoid:Sinusoid")
+    owo_env.register_scenario("other", "bench_helpers:Waves")
+    for scenario in ("waves", "other", "bench_helpers:Waves"):
+        experiments = {"short": {"scenario": scenario, "settings": {"num_slots": 4}}}
+        chosen = small(agents={"mine": None}, experiments=experiments)
+        runner.validate(chosen)
+        store = Store(tmp_path / scenario)
+        assert runner.run(chosen.cells(), store, backend=backends.process, jobs=1).done == 2
+
+
+def test_backends_are_named():
+    with pytest.raises(ValueError, match="did you mean 'serial'"):
+        runner.choose("seril")
+    with pytest.raises(ValueError, match="only for backend 'ray'"):
+        runner.choose("process", "auto")
+
+
+def test_what_cannot_be_sent_to_a_worker_stops_nobody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    lock = threading.Lock()
+    owo_agents.register("locked", lambda problem: lock and owo_agents.cws(problem))
+    store = Store(tmp_path)
+    agents = {"cws": None, "locked": None}
+    outcome = runner.run(small(agents=agents).cells(), store, backend=backends.process, jobs=2)
+    assert outcome.done == 2
+    assert {cell.agent for cell, _ in outcome.failures} == {"locked"}
+    assert all("cannot be sent to another process" in error for _, error in outcome.failures)

@@ -1,0 +1,1 @@
+"""Beside the tests lie ``bench_helpers`` and ``places``, which every folder imports."""
