@@ -11,7 +11,7 @@ The paper's theory in three layers, each checkable on what was played:
   paper omits it.
 
 Where a constant is wrong in print, ``constants="paper"`` gives the paper's; see
-docs/mathematics.md. Sums over users run in explicit order.
+docs/reference/mathematics.md. Sums over users run in explicit order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speed of the convex core as ratios within one run, one thread; see docs/speed.md."""
+"""Speed of the convex core as ratios within one run, one thread; see docs/results/speed.md."""
 
 import math
 from itertools import product

@@ -24,7 +24,7 @@ class Recorded(Measured):
     the scenario is made, to check them and to find ``smoothness`` where nobody gives it.
 
     Args:
-        trace: A file, ``.npz`` or ``.parquet`` (docs/traces.md); or else give ``features`` and
+        trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md); or else give ``features`` and
             ``targets``. What the file says of the settings below holds unless given here.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) for one sample a slot.
         targets: y, likewise, shape (T, m, K, S) or (T, m, K).

@@ -1,4 +1,4 @@
-"""The convex experiment: the figures to expect (docs/mathematics.md), over ten seeds."""
+"""The convex experiment: the figures to expect (docs/reference/mathematics.md), over ten seeds."""
 
 import gymnasium as gym
 import numpy as np

@@ -16,7 +16,7 @@ from owo_env.scenarios.split_learning.tasks import Task
 Tensor = torch.Tensor
 
 # Seven background colours, red to violet. The paper names no values, and they matter: see
-# docs/deep.md.
+# docs/scenarios/rainbow-mnist.md.
 _PALETTES = {
     "rainbow": "ff0000 ff7f00 ffff00 00ff00 0000ff 4b0082 9400d3",  # as usually written in RGB
     "hues": "ff0000 ffdb00 49ff00 00ff92 0092ff 4900ff ff00db",  # seven equal steps of hue

@@ -1,4 +1,4 @@
-"""Measured traces in files: least-squares data by round, slot, user and sample (docs/traces.md)."""
+"""Measured traces in files: least-squares data by round, slot, user and sample (docs/scenarios/recorded.md)."""
 
 from __future__ import annotations
 

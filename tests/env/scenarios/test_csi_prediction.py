@@ -280,7 +280,7 @@ def equal_weights(rounds, total, alpha=1.0):
 def test_owo_fmtl_against_equal_weights():
     """K = 4, α = 1, 5 seeds: regret ≤ 1/5, worst user ≥ 25% higher, sum at most 3% lower.
 
-    Measured with T = 512: see docs/csi.md; T = 64 here keeps the test short and is harder on
+    Measured with T = 512: see docs/scenarios/csi-prediction.md; T = 64 here keeps the test short and is harder on
     OWO-FMTL, whose first rounds start from nothing.
     """
     rounds = 64
