@@ -1,17 +1,24 @@
 """The protocol between a learner at the RAN server and the environment."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from owo_env.problem import Problem
+from owo_agents.carrying import Carries
+from owo_env import checks
+from owo_env.problem import Problem, attribute, problem_of
+from owo_env.spaces import GRADIENTS
 
 Observation = Mapping[str, Any]
 Info = Mapping[str, Any]
 Action = dict[str, Any]
 
+_FITS = ("num_users", "dim", "num_slots", "fairness", "model_bounds")
 
-class Agent(ABC):
+
+class Agent(Carries, ABC):
     """A learner: it plays a shared model θ and priorities p in every slot.
 
     Only :meth:`act` must be written. Arrays carry the batch shape of ``obs["slot"]`` in front:
@@ -20,17 +27,34 @@ class Agent(ABC):
     Attributes:
         gradients: ``"weighted"`` or ``"per_user"``: which feedback the agent needs from the
             environment, or None if it reads no gradient and takes either.
-        reset_options: Handed to ``env.reset(options=...)`` at each round by :func:`play`.
+        reset_options: Handed to ``env.reset(options=...)`` at each round.
         problem: What the agent was made for.
         name: What messages call the agent; :func:`owo_agents.make` says how it was made.
+        learning_rate: The constant step η of its gradient ascent, whose bound (6) can be
+            certified; None where there is none.
     """
 
     gradients: ClassVar[str | None] = None
     reset_options: Mapping[str, Any] = {}
     name: str = ""
+    learning_rate: float | None = None
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+
+    def __str__(self) -> str:
+        return self.name or type(self).__name__
+
+    def environment(self, env: Any) -> Any:
+        """Where the agent plays: ``env`` itself, or a wrapper of its own.
+
+        Whoever plays calls it once before the first round.
+
+        Raises:
+            ValueError: The agent was made for another problem, or needs other gradients.
+        """
+        self.check(env)
+        return env
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         """A round opens; ``obs`` and ``info`` are those of ``env.reset``."""
@@ -52,13 +76,28 @@ class Agent(ABC):
         """What the agent tells of the round just ended; part of the record's ``extras``."""
         return {}
 
-    def environment(self, env: Any) -> Any:
-        """Where :func:`play` lets the agent play: ``env`` itself, or a wrapper of its own."""
-        return env
+    def unshown(self) -> RuntimeError:
+        """The error of an agent that plays without having been shown its environment."""
+        return RuntimeError(
+            f"agent {self} was never shown its environment: play by owo_agents.play, or with "
+            "env = agent.environment(env) before the first round"
+        )
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the agent carries from round to round: arrays, numbers and strings."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``, a result of :meth:`state_dict`."""
+    def check(self, env: Any) -> None:
+        """Raise ValueError unless the agent was made for an environment like ``env``."""
+        there = problem_of(env)
+        for name in _FITS if hasattr(self, "problem") else ():  # a class of somebody's own
+            ours, theirs = getattr(self.problem, name), getattr(there, name)
+            if ours != theirs:
+                raise ValueError(
+                    f"agent {self} was made for {name}={ours}, the environment has {name}={theirs}:"
+                    " make it for this one"
+                )
+        given = attribute(env, "gradients")
+        if self.gradients is not None:
+            checks.one_of(f"gradients of agent {self}", self.gradients, GRADIENTS)
+        if self.gradients not in (None, given):
+            raise ValueError(
+                f"agent {self} needs gradients={self.gradients!r}, the environment gives "
+                f"{given!r}: pass gradients={self.gradients!r} to gym.make"
+            )

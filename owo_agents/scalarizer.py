@@ -11,13 +11,11 @@ scalarizer.update(losses)      # eq. 9; scalarizer.reset() where a round begins
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from owo_agents.learner.weighting import Dual, dual_step
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -72,7 +70,6 @@ class DualScalarizer(Scalarizer, Stateful):
         )
         low, high = utility_bounds
         self.max_loss = checks.number("max_loss", max_loss, low=low, high=high, open_low=True)
-        self._dual = Dual(self.problem)
         self.register_buffer("priorities", torch.empty(size))
         self.register_buffer("slot", torch.zeros((), dtype=torch.int64))
         self.reset()
@@ -98,17 +95,13 @@ class DualScalarizer(Scalarizer, Stateful):
         if not bool(values.isfinite().all()):
             raise FloatingPointError(f"losses must be finite, got {values.tolist()}")
         self.slot += 1
-        if self.problem.alpha == 0:
-            return
-        dual, utilities = self._dual, self.max_loss - values.detach()
-        step = dual.first_step / self.slot.to(self.priorities.dtype)
-        moved = dual_step(self.priorities, utilities, step, self.problem.alpha, dual.low, dual.high)
-        self.priorities.copy_(cast(Tensor, moved))
+        utilities, slot = self.max_loss - values.detach(), self.slot.to(self.priorities.dtype)
+        self.priorities.copy_(self.problem.fairness.step(self.priorities, utilities, slot))
 
     @torch.no_grad()
     def reset(self) -> None:
         """A round begins: the centre utility's priorities, slot 0."""
-        self.priorities.fill_(self.problem.centre_priority)
+        self.priorities.fill_(self.problem.fairness.start[0])
         self.slot.zero_()
 
     def _check(self, values: Tensor) -> None:

@@ -7,9 +7,11 @@ import gymnasium as gym
 
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
-from owo_env.scenarios import Scenario, Stream, make_scenario, register_scenario
-from owo_env.scenarios import names as scenario_names
+from owo_env.scenarios import Scenario, Stream, make_scenario, registry
 from owo_env.vector_env import AIRANVectorEnv
+
+register_scenario = registry.register
+scenario_names = registry.names
 
 gym.register(
     id="AIRAN-FairMTL-v0",

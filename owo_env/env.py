@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env import checks, fairness
+from owo_env import checks
+from owo_env.fairness import Fairness
 from owo_env.render import Board
-from owo_env.scenarios import Scenario, Stream, make_scenario
+from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
+from owo_env.score import Score
 from owo_env.spaces import (
     GRADIENTS,
     action_space,
@@ -61,13 +63,15 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     ``terminated`` after m slots. A round ends by nature: nothing is to be bootstrapped.
 
     ## Info
-    Every step: ``round`` and ``slot``. At the end of a round: ``violations`` (utilities of the
-    round outside [u_min, u_max]), what the scenario adds, and with hindsight ``fairest_model``
-    (θ*_t of eq. 2), ``fairest_fairness`` and ``regret``.
+    Every step: ``round`` and ``slot``. At the end of a round: ``mean_utilities`` (K,), their
+    ``fairness``, ``violations`` (utilities of the round outside [u_min, u_max]), what the scenario
+    adds, and with hindsight ``fairest_model`` (θ*_t of eq. 2), ``fairest_fairness`` and
+    ``regret``.
 
     ## Arguments
-    ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``alpha`` and
-    ``num_slots``: None takes the scenario's own; ``gradients``: ``"weighted"`` or
+    ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``fairness``: what is
+    maximized, an :class:`owo_env.fairness.Fairness`, or in short ``alpha``; ``num_slots``: m;
+    None takes the scenario's own of each (α = 1). ``gradients``: ``"weighted"`` or
     ``"per_user"``; ``hindsight``: reveal θ* at the end of a round where the scenario has an exact
     oracle (False for speed); ``render_mode``: None, ``"rgb_array"`` or ``"ansi"``. All other
     arguments go to the scenario.
@@ -93,14 +97,16 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         gradients: str = "weighted",
         hindsight: bool = True,
         render_mode: str | None = None,
+        fairness: Fairness | None = None,
         **settings: Any,
     ) -> None:
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
-        self.scenario = make_scenario(scenario, alpha=alpha, num_slots=num_slots, **settings)
+        self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
-        self.problem = replace(self.scenario.problem, hindsight=self.hindsight)
+        problem = judged(self.scenario.problem, alpha, fairness)
+        self.problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode
         self._board = None if render_mode is None else Board(self.problem)
@@ -111,6 +117,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._dtype = self.problem.initial_model.dtype
         self._shapes = (self.problem.dim,), (self.problem.num_users,)
         self._stream: Stream | None = None
+        self._score = Score(self.problem.fairness)
         self._playing = self._over = False
         self._round = 0
 
@@ -122,19 +129,20 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         Args:
             seed: Of the stream; every draw of the scenario depends on it alone.
             options: Passed to the scenario; ``reset_heads=True`` gives users fresh heads.
+
+        Raises:
+            ValueError: An option that the scenario does not have.
         """
+        options = reset_options(self.scenario, options)
         super().reset(seed=seed)
         if seed is not None or self._stream is None:
-            self._stream = self.scenario.stream(self.np_random, self.hindsight)
+            self._stream = self._started()
             self._round = 0
             self._playing = self._over = False
-        self._stream.open_round(options or {})
+        self._stream.open_round(options)
         self._round += 1
         self._playing, self._over = True, False
-        self._slot = 0
-        self._sums = [0.0] * self.problem.num_users
-        self._fairness = 0.0
-        self._violations = 0
+        self._score.open_round()
         if self._board is not None:
             self._board.open_round(self._round)
         return zero_observation(self.problem, self.gradients), {"round": self._round, "slot": 0}
@@ -156,10 +164,13 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if stream is None or not self._playing:
             raise gym.error.ResetNeeded("no round is open: call reset() before step()")
         model, weights = self._checked(action)
-        utilities, gradient = stream.play(self._slot, model, weights, self._per_user)
-        before = self._fairness
-        self._tally(utilities)
-        slot = self._slot
+        score = self._score
+        utilities, gradient = stream.play(score.slot, model, weights, self._per_user)
+        try:
+            reward = score.add(utilities)
+        except FloatingPointError as error:
+            raise self._located(error) from None
+        slot = score.slot
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
         info = {"round": self._round, "slot": slot}
         if more := stream.slot_info():
@@ -167,10 +178,10 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         done = slot == self.problem.num_slots
         if done:
             self._playing, self._over = False, True
-            info |= self._round_info(stream)
+            info |= score.info(stream.round_info(), self._best())
         if self._board is not None:
-            self._board.record(utilities, weights, self._fairness, info)
-        return obs, self._fairness - before, done, False, info
+            self._board.record(utilities, weights, score.fairness, info)
+        return obs, reward, done, False, info
 
     def render(self) -> Any:
         """The round so far, as the constructor's ``render_mode`` asks.
@@ -203,7 +214,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         return self._stream.evaluate(model)
 
     def fairest(self) -> tuple[Floats, float] | None:
-        """(θ*, F_α at θ*) of eq. 2 for the present round, even before it is played.
+        """(θ*, F at θ*) of eq. 2 for the present round, even before it is played.
 
         For references and plots: a learner may know it only at the end, from ``info``. None
         without hindsight.
@@ -213,7 +224,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
-        return self._stream.fairest() if self.hindsight else None
+        best = self._best()
+        return best and (best[0], self.problem.fairness.value_of(best[1].tolist()))
 
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""
@@ -223,7 +235,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state: the next ``reset()`` opens the round after it."""
-        self._stream = self.scenario.stream(self.np_random, self.hindsight)
+        self._stream = self._started()
         self._stream.load_state_dict(state["stream"])
         self._round = int(state["round"])
         self._playing = self._over = False
@@ -248,31 +260,20 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise self._located(bad_action(model, weights, problem))
         return model, weights
 
-    def _tally(self, utilities: Sequence[float]) -> None:
-        """Add a slot's utilities to the round's; F_α of the new means."""
-        u_min, u_max = self.problem.utility_bounds
-        slot, before, outside = self._slot + 1, self._sums, 0
-        sums, means = [], []
-        for k, u_k in enumerate(utilities):
-            if not u_min <= u_k <= u_max:
-                if not math.isfinite(u_k):  # the slot then counts for nobody
-                    raise self._located(FloatingPointError(f"the utility of user {k} is {u_k}"))
-                outside += 1
-            sum_k = before[k] + u_k
-            sums.append(sum_k)
-            means.append(sum_k / slot)
-        self._slot, self._sums = slot, sums
-        self._violations += outside
-        self._fairness = fairness.total(means, self.problem.alpha, u_min)
+    def _best(self) -> tuple[Floats, Floats] | None:
+        """θ* (d,) of the present round and its mean utilities (K,), with hindsight."""
+        best = self._stream.fairest() if self._stream is not None and self.hindsight else None
+        if best is not None and np.shape(best[1]) != self._shapes[1]:
+            raise ValueError(
+                f"scenario {self.scenario.name!r}: fairest() gives {best[1]!r} beside the model: "
+                f"must be its mean utilities, shape {self._shapes[1]}"
+            )
+        return best
+
+    def _started(self) -> Stream:
+        """A stream at its beginning."""
+        fairness = self.problem.fairness if self.hindsight else None
+        return self.scenario.stream(self.np_random, fairness)
 
     def _located(self, error: Exception) -> Exception:
-        return type(error)(f"round {self._round}, slot {self._slot + 1}: {error}")
-
-    def _round_info(self, stream: Stream) -> dict[str, Any]:
-        """What ``info`` says at a round's end."""
-        info: dict[str, Any] = {"violations": self._violations, **stream.round_info()}
-        best = stream.fairest() if self.hindsight else None
-        if best is not None:
-            info["fairest_model"], info["fairest_fairness"] = best
-            info["regret"] = best[1] - self._fairness
-        return info
+        return type(error)(f"round {self._round}, slot {self._score.slot + 1}: {error}")

@@ -1,14 +1,18 @@
 """What a learner may know of a scenario before it plays."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.fairness import AlphaFair, Fairness
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
     """The constants of one fair online multi-task problem (paper §II).
 
@@ -16,14 +20,21 @@ class Problem:
         num_users: K, the users who share the model; at least 2.
         dim: d, the parameters of the shared model.
         num_slots: m, the slots of a round.
-        alpha: The fairness parameter α ≥ 0 of eq. 1.
         utility_bounds: (u_min, u_max) with 0 < u_min < u_max; they bound the dual space W.
         initial_model: x_1 ∈ Θ, shape (d,); its dtype is that of models and gradients. A copy that
             cannot be written to, since all agents of a problem start from it.
+        fairness: What is maximized; default α-fairness with ``alpha``. A scenario need not give
+            it: the environment does.
+        alpha: The fairness parameter α ≥ 0 of eq. 1, default 1; None of a notion without one.
+        l_max: Utility is l_max − loss with losses ≥ 0, so u_min < l_max ≤ u_max; None means
+            unknown.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         diameter: D_Θ, the largest distance within Θ; None means unknown.
-        gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W; None means unknown.
         smoothness: L, the Lipschitz constant of one user's loss gradient; None means unknown.
+        gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W and utilities ≥ u_min; None
+            means unknown. By default it follows from L: a non-negative loss has ‖∇ℓ‖² ≤ 2Lℓ,
+            which is at most 2L(l_max − u_min).
+        convex: Whether every loss is convex in the model, as the theory wants it.
         hindsight: Whether the last ``info`` of a round reveals ``fairest_model`` (eq. 2).
 
     Raises:
@@ -33,20 +44,27 @@ class Problem:
     num_users: int
     dim: int
     num_slots: int
-    alpha: float
     utility_bounds: tuple[float, float]
     initial_model: NDArray[np.floating]
+    fairness: Fairness = None  # type: ignore[assignment]  # known once the instance is made
+    alpha: float | None = None
+    l_max: float | None = None
     model_bounds: tuple[float, float] | None = None
     diameter: float | None = None
-    gradient_bound: float | None = None
     smoothness: float | None = None
+    gradient_bound: float | None = None
+    convex: bool = False
     hindsight: bool = False
 
     def __post_init__(self) -> None:
-        for name, low in (("num_users", 2), ("dim", 1), ("num_slots", 1)):
-            self._keep(name, checks.whole(name, getattr(self, name), low=low))
-        self._keep("alpha", checks.number("alpha", self.alpha, low=0.0))
+        for name, least in (("num_users", 2), ("dim", 1), ("num_slots", 1)):
+            self._keep(name, checks.whole(name, getattr(self, name), low=least))
         self._keep("utility_bounds", checks.utility_bounds(self.utility_bounds))
+        if self.l_max is not None:
+            low, high = self.utility_bounds
+            self._keep(
+                "l_max", checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
+            )
         if self.model_bounds is not None:
             if len(self.model_bounds) != 2:
                 raise ValueError(f"model_bounds={self.model_bounds!r}: must be a pair (low, high)")
@@ -54,6 +72,9 @@ class Problem:
             right = checks.number("model_bounds[1]", self.model_bounds[1], low=left, open_low=True)
             self._keep("model_bounds", (left, right))
         self._keep("initial_model", self._start())
+        self._judge()
+        if self.gradient_bound is None:
+            self._keep("gradient_bound", self._gradient_bound())
 
     def _keep(self, name: str, value: object) -> None:
         """Set a field of the frozen instance to its checked value."""
@@ -73,19 +94,63 @@ class Problem:
         x.setflags(write=False)
         return x
 
-    @property
-    def priority_bounds(self) -> tuple[float, float]:
-        """The interval [1/u_max^α, 1/u_min^α] of a user's priority p = −w, w ∈ W."""
-        u_min, u_max = self.utility_bounds
-        return u_max**-self.alpha, u_min**-self.alpha
+    def _judge(self) -> None:
+        """Agree on ``fairness`` and ``alpha``."""
+        if self.fairness is None:
+            alpha = 1.0 if self.alpha is None else self.alpha
+            self._keep("fairness", AlphaFair(self.num_users, self.utility_bounds, alpha))
+        notion = self.fairness
+        if not isinstance(notion, Fairness):
+            raise TypeError(f"fairness={notion!r}: must be an owo_env.fairness.Fairness")
+        for name in ("num_users", "utility_bounds"):
+            if getattr(notion, name) != getattr(self, name):
+                raise ValueError(
+                    f"fairness has {name}={getattr(notion, name)}: must be {getattr(self, name)}, "
+                    "the problem's"
+                )
+        alpha = getattr(notion, "alpha", None)
+        if self.alpha not in (None, alpha):
+            raise ValueError(f"alpha={self.alpha}: fairness={notion!r} has another; give one")
+        self._keep("alpha", alpha)
 
-    @property
-    def centre_priority(self) -> float:
-        """((u_min + u_max)/2)^−α, the priority of the centre utility (math of eq. 9's start)."""
-        return float((sum(self.utility_bounds) / 2) ** -self.alpha)
+    def _gradient_bound(self) -> float | None:
+        """G_Θ from L; None where it or l_max is unknown."""
+        if self.smoothness is None or self.l_max is None:
+            return None
+        loss = self.l_max - self.utility_bounds[0]
+        return float(self.fairness.most * (2 * self.smoothness * loss) ** 0.5)
+
+    def judged_by(self, fairness: Fairness) -> Problem:
+        """The same problem under another notion of fairness; G_Θ grows with its priorities."""
+        bound = self.gradient_bound
+        if bound is not None:
+            bound = (
+                None
+                if bound == self._gradient_bound()
+                else bound / self.fairness.most * fairness.most
+            )
+        return replace(self, fairness=fairness, alpha=None, gradient_bound=bound)
 
     def project(self, model: NDArray[np.floating]) -> NDArray[np.floating]:
         """The nearest model in Θ; shape (..., d)."""
         if self.model_bounds is None:
             return model
         return model.clip(*self.model_bounds)
+
+
+def problem_of(env: Any) -> Problem:
+    """The problem of an environment, scalar or vector, wrapped or not, or the problem itself."""
+    if isinstance(env, Problem):
+        return env
+    problem = attribute(env, "problem")
+    if not isinstance(problem, Problem):
+        raise TypeError(f"env={env!r}: must be an AIRAN environment or a Problem")
+    return problem
+
+
+def attribute(env: Any, name: str) -> Any:
+    """A constant of the unwrapped environment; of the first one under Sync- and AsyncVectorEnv."""
+    inner = getattr(env, "unwrapped", env)
+    if not hasattr(inner, name) and hasattr(inner, "get_attr"):
+        return inner.get_attr(name)[0]
+    return getattr(inner, name, None)

@@ -17,12 +17,13 @@ docs/reference/mathematics.md. Sums over users run in explicit order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from owo_env import checks, fairness
+from owo_env import checks
+from owo_env.fairness import AlphaFair, Fairness, sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -67,7 +68,7 @@ def certify(
     """Certify rounds from what was played in each slot.
 
     Args:
-        problem: The problem; α, m and the utility bounds are read.
+        problem: The problem; its fairness and m are read.
         weights: Priorities p_ti = −w_ti, shape (..., m, K).
         utilities: u_ti(θ_ti), shape (..., m, K).
         fairest_utilities: u_ti(θ*_t), likewise (``env.unwrapped.evaluate(info["fairest_model"])``).
@@ -84,48 +85,17 @@ def certify(
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
-    alpha, u_min = problem.alpha, problem.utility_bounds[0]
+    fairness = problem.fairness
     mean = _sum_slots(u) / slots[0]
     best_mean = _sum_slots(best) / slots[0]
-    played = fairness.fairness(mean, alpha, u_min)
+    played = fairness.value(mean)
     return Certificate(
-        regret=fairness.fairness(best_mean, alpha, u_min) - played,
+        regret=fairness.value(best_mean) - played,
         primal_regret=_dot_slots(p, best - u),
-        dual_regret=_sum_conjugates(p, alpha) + _dot_slots(p, u) - slots[0] * played,
+        dual_regret=_sum_conjugates(p, fairness) + _dot_slots(p, u) - slots[0] * played,
         residual=-_dot_slots(p - _sum_slots(p)[..., None, :] / slots[0], best) / slots[0],
         num_slots=slots[0],
     )
-
-
-def best_fixed_weights(problem: Problem, utilities: ArrayLike) -> Floats:
-    """The dual comparator w*_t of R^w in priorities p = −w, the best in W for a whole round.
-
-    Σ_i Ψ_ti(w, θ_ti) is least at p_k = ū_k^−α, clipped to W.
-
-    Args:
-        problem: The problem.
-        utilities: u_ti(θ_ti), shape (..., m, K).
-
-    Returns:
-        Shape (..., K).
-    """
-    utilities = np.asarray(utilities, float)
-    mean = _sum_slots(utilities) / utilities.shape[-2]
-    return np.clip(mean, *problem.utility_bounds) ** -problem.alpha
-
-
-def dual_gradient_bound(problem: Problem, constants: str = "corrected") -> float:
-    """G_W ≥ ‖g^w‖ on W: √K (u_max − u_min).
-
-    The paper prints √K max{u_min^(−1/α) − u_min, u_max − u_max^(−1/α)}.
-    """
-    checks.one_of("constants", constants, fairness.CONSTANTS)
-    u_min, u_max = problem.utility_bounds
-    span = u_max - u_min
-    if constants == "paper":
-        root = 1 / problem.alpha if problem.alpha > 0 else math.inf
-        span = max(u_min**-root - u_min, u_max - u_max**-root)
-    return float(problem.num_users**0.5 * span)
 
 
 def primal_bound(problem: Problem, learning_rate: float, distance: ArrayLike) -> Floats:
@@ -147,16 +117,14 @@ def primal_bound(problem: Problem, learning_rate: float, distance: ArrayLike) ->
 
 
 def dual_bound(problem: Problem, constants: str = "corrected") -> float:
-    """Bound (10) on R^w of the dual step γ_i = 1/(modulus·i): G_W² (1 + log m)/(2 modulus).
+    """Bound (10) on R^w of the dual step; for α-fairness G_W² (1 + log m)/(2 modulus).
 
     Args:
         problem: The problem.
-        constants: ``"corrected"``, or ``"paper"`` for the printed G_W and modulus, with which it
-            can fail.
+        constants: ``"corrected"``, or of α-fairness ``"paper"`` for the printed G_W and modulus,
+            with which it can fail.
     """
-    g_w = dual_gradient_bound(problem, constants)
-    modulus = fairness.dual_modulus(problem.alpha, problem.utility_bounds[0], constants)
-    return g_w**2 / (2 * modulus) * (1 + math.log(problem.num_slots))
+    return _with(problem.fairness, constants).dual_bound(problem.num_slots)
 
 
 def theorem_bound(
@@ -218,11 +186,17 @@ def _sum_slots(values: Floats) -> Floats:
 
 def _dot_slots(a: Floats, b: Floats) -> Floats:
     """Σ_i Σ_k a_ik b_ik."""
-    return fairness.sum_users(_sum_slots(a * b))
+    return sum_users(_sum_slots(a * b))
 
 
-def _sum_conjugates(p: Floats, alpha: float) -> Floats:
-    """Σ_i (−F_α)*(w_ti), infinite outside the conjugate's domain."""
-    inside = p == 1 if alpha == 0 else (p > 0) | ((p == 0) & (alpha > 1))
-    terms = fairness.conjugate_terms(np.where(inside, p, 1.0), alpha)
-    return fairness.sum_users(_sum_slots(np.where(inside, terms, np.inf)))
+def _sum_conjugates(p: Floats, fairness: Fairness) -> Floats:
+    """Σ_i C(p_ti), infinite outside the conjugate's domain."""
+    return sum_users(_sum_slots(fairness.conjugate_terms(p)))
+
+
+def _with(fairness: Fairness, constants: str) -> Fairness:
+    """The notion with the constants as the paper prints them, or as they are."""
+    if isinstance(fairness, AlphaFair):
+        return replace(fairness, constants=constants)
+    checks.one_of("constants", constants, ("corrected",))
+    return fairness

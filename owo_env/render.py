@@ -97,7 +97,7 @@ class Board:
         """The round as text: per user the slot's utility, the mean so far (┃) and priority."""
         problem, lines = self.problem, [self.title()]
         u_min, u_max = problem.utility_bounds
-        top = max(problem.priority_bounds[1], self.weights.max())
+        top = max(problem.fairness.priority_bounds[1], self.weights.max())
         rows = zip(self.last, self.means, self.weights)
         for k, (u, mean, p) in enumerate(itertools.islice(rows, ROWS_SHOWN)):
             bar = _bar((u - u_min) / (u_max - u_min), (mean - u_min) / (u_max - u_min))
@@ -161,10 +161,10 @@ class _Picture:
 
         self.p_axes = axes = _axes(figure, grid[:, 1], "priority p")
         self.p_bars = axes.barh(users, 0.0, 0.62, color=colours)
-        self.p_top = problem.priority_bounds[1]
+        self.p_top = problem.fairness.priority_bounds[1]
         named = users if problem.num_users <= ROWS_SHOWN else []
         self.p_texts = [axes.text(0.0, k, "", va="center", fontsize=10, color=INK) for k in named]
-        _bounds(axes, "p", problem.priority_bounds)
+        _bounds(axes, "p", problem.fairness.priority_bounds)
         _users(axes, problem.num_users, named=False)
 
         self.now = axes = _axes(figure, grid[0, 2], "fairness so far, slot by slot")

@@ -3,7 +3,7 @@
 from owo_agents.learner.initialization import Initialization
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import compose
-from owo_agents.learner.model_step import ModelStep
+from owo_agents.learner.step import ModelStep
 from owo_agents.learner.weighting import Weighting
 
 __all__ = ["Initialization", "Learner", "ModelStep", "Weighting", "compose"]

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_agents.learner.part import Part
 from owo_env import checks
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
 
 
-class Initialization(ABC):
+class Initialization(Part):
     """Carries x_t from round to round, over leading batch axes."""
 
+    carried = ("rounds", "x")
+
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        super().__init__(problem)
         self.rounds = 0
         self.x: Floats | None = None
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         """A copy of x_t, shape (*batch, d); x_1 is the problem's initial model."""
         if self.x is None:
             x_1 = np.broadcast_to(self.problem.initial_model, (*batch, self.problem.dim))
@@ -35,10 +37,10 @@ class Initialization(ABC):
             )
         return self.x.copy("K")
 
-    def update(self, target: Floats) -> None:
+    def end_round(self, target: Floats) -> None:
         """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""
         self.rounds += 1
-        x = self.start(target.shape[:-1])
+        x = self.begin_round(target.shape[:-1])
         self.x = self.problem.project(self._next(x, target).astype(x.dtype, copy=False))
 
     def starts(self, targets: Floats) -> Floats:
@@ -48,9 +50,24 @@ class Initialization(ABC):
             targets: θ*_t, shape (T, d).
 
         Returns:
-            Shape (T, d), the bits of as many calls of :meth:`start` and :meth:`update`.
+            Shape (T, d), the bits of as many calls of :meth:`begin_round` and :meth:`end_round`.
         """
-        x: list[float] = self.start(()).tolist()
+        found = []
+        for target in targets:
+            found.append(self.begin_round(()))
+            self.end_round(target)
+        return np.array(found, order="F")
+
+    @abstractmethod
+    def _next(self, x: Any, target: Any) -> Any:
+        """x_{t+1} from x_t and θ*_t."""
+
+
+class ByCoordinate(Initialization):
+    """An initialization whose :meth:`_next` is the same formula for a number as for an array."""
+
+    def starts(self, targets: Floats) -> Floats:
+        x: list[float] = self.begin_round(()).tolist()
         low, high = self.problem.model_bounds or (-math.inf, math.inf)
         found = []
         for target in targets.tolist():  # numbers cost less than arrays of a few
@@ -61,34 +78,25 @@ class Initialization(ABC):
         self.x = np.array(x)
         return np.array(found, order="F")
 
-    @abstractmethod
-    def _next(self, x: Any, target: Any) -> Any:
-        """x_{t+1} from x_t and θ*_t, arrays or numbers alike."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """x_t and the number of rounds seen."""
-        return {"rounds": self.rounds} | ({} if self.x is None else {"x": self.x.copy()})
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.rounds = int(state["rounds"])
-        self.x = None if "x" not in state else np.array(state["x"])
-
-
-class RunningMean(Initialization):
+class RunningMean(ByCoordinate):
     """x_{t+1} = x_t − β_t (x_t − θ*_t)/η with β_t = η/t: exactly the mean of θ*_1 … θ*_t."""
+
+    carried = Initialization.carried
 
     def _next(self, x: Any, target: Any) -> Any:
         return x + (target - x) / self.rounds
 
 
-class Reptile(Initialization):
+class Reptile(ByCoordinate):
     """x_{t+1} = x_t − rate·(x_t − θ*_t): §IV's constant outer rate.
 
     Args:
         problem: The problem.
         rate: In (0, 1].
     """
+
+    carried = Initialization.carried
 
     def __init__(self, problem: Problem, rate: float = 0.1) -> None:
         super().__init__(problem)
@@ -98,15 +106,19 @@ class Reptile(Initialization):
         return x + self.rate * (target - x)
 
 
-class Continue(Initialization):
+class Continue(ByCoordinate):
     """x_{t+1} = θ*_t (β = η): with the target LAST, training simply goes on."""
+
+    carried = Initialization.carried
 
     def _next(self, x: Any, target: Any) -> Any:
         return target
 
 
-class Reset(Initialization):
+class Reset(ByCoordinate):
     """x_{t+1} = x_1: every round from scratch."""
+
+    carried = Initialization.carried
 
     def _next(self, x: Any, target: Any) -> Any:
         return x

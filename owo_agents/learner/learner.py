@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from owo_agents.agent import Action, Agent, Info, Observation
 from owo_agents.learner.initialization import TARGETS, Initialization
-from owo_agents.learner.model_step import ModelStep
+from owo_agents.learner.step import ModelStep
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
 
@@ -38,6 +38,7 @@ class Learner(Agent):
     """
 
     gradients: ClassVar[str | None] = "weighted"
+    carried = ("weighting", "step", "initialization")
 
     def __init__(
         self,
@@ -64,19 +65,29 @@ class Learner(Agent):
             self.reset_options = {"reset_heads": True}
         self.model: Floats = self.problem.initial_model
         self.weights: Floats = np.array([])
+        self._slot: int | None = None  # none before the first round
+
+    @property
+    def learning_rate(self) -> float | None:  # type: ignore[override]
+        """η of a constant model step."""
+        return self.step.learning_rate
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         batch = np.shape(obs["slot"])
-        self.model = self.initialization.start(batch)
-        self.weights = self.weighting.start(batch)
+        self.model = self.initialization.begin_round(batch)
+        self.weights = self.weighting.begin_round(batch)
         self.step.begin_round(self.model)
         self._slot = 0
         self._sum = np.zeros_like(self.model) if self.target == "avg" else None
 
     def act(self, obs: Observation, info: Info) -> Action:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
         return {"model": self.model, "weights": self.weights}
 
     def learn(self, obs: Observation, info: Info) -> None:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
         if self._sum is not None:
             self._sum = self._sum + self.model
         self._slot += 1
@@ -96,19 +107,14 @@ class Learner(Agent):
             target = (self._sum / self.problem.num_slots).astype(self.model.dtype)
         else:
             target = self.model
+        self.weighting.end_round()
         self.step.end_round(target)
-        self.initialization.update(target)
+        self.initialization.end_round(target)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the three parts."""
+    def report(self) -> Mapping[str, Any]:
+        """What its parts tell."""
         return {
-            "weighting": self.weighting.state_dict(),
-            "step": self.step.state_dict(),
-            "initialization": self.initialization.state_dict(),
+            **self.weighting.report(),
+            **self.step.report(),
+            **self.initialization.report(),
         }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.weighting.load_state_dict(state["weighting"])
-        self.step.load_state_dict(state["step"])
-        self.initialization.load_state_dict(state["initialization"])

@@ -7,10 +7,11 @@ from typing import TypedDict
 
 from typing_extensions import Unpack
 
-from owo_agents.learner.adaptive_step import make_step
 from owo_agents.learner.initialization import make_initialization
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.weighting import Constant, Dual, Normalized, Weighting
+from owo_agents.learner.step import make_step
+from owo_agents.learner.weighting import DUALS, Constant, Dual, Normalized, Weighting
+from owo_env import checks
 from owo_env.problem import Problem
 
 
@@ -39,22 +40,20 @@ def compose(
 
     Args:
         weighting: The weighting.
-        learning_rate: η; default by the rule of :func:`owo_agents.learner.model_step.default_rate`.
+        learning_rate: η; default by the rule of :func:`owo_agents.learner.step.default_rate`.
         initialization: ``"running-mean"``, ``"reptile"``, ``"continue"`` or ``"reset"``; default
-            the running mean of Algorithm 1 where θ* is revealed or Θ is bounded (the convex
-            scenarios), else §IV's reptile (the deep ones).
+            the running mean of Algorithm 1 where losses are convex, else §IV's reptile.
         rate: Reptile's.
         target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
             last.
         reset_heads: Users start each round with fresh heads.
         step: ``"fixed"`` η, ``"guess-free"`` or ``"adagrad-norm"``
-            (:func:`owo_agents.learner.adaptive_step.make_step`).
+            (:func:`owo_agents.learner.step.make_step`).
         learner: Another composition of the same parts.
     """
     problem = weighting.problem
     if initialization is None:
-        convex = problem.hindsight or problem.model_bounds is not None
-        initialization = "running-mean" if convex else "reptile"
+        initialization = "running-mean" if problem.convex else "reptile"
     return learner(
         weighting,
         make_step(problem, step, learning_rate),
@@ -69,24 +68,29 @@ def owo_fmtl(
     *,
     initial_weights: Sequence[float] | None = None,
     step_index: str = "slot",
-    modulus: str = "corrected",
+    constants: str = "corrected",
     **parts: Unpack[Parts],
 ) -> Learner:
     """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
-    dual = Dual(problem, initial_weights, step_index, modulus)
-    return compose(dual, **parts)
+    checks.one_of("step_index", step_index, DUALS)
+    return compose(DUALS[step_index](problem, initial_weights, constants), **parts)
 
 
 def cws(
     problem: Problem,
     *,
+    shares: Sequence[float] | None = None,
     weights: Sequence[float] | None = None,
     total: float | None = None,
     **parts: Unpack[Parts],
 ) -> Learner:
-    """Constant weights with OWO-FMTL's own model step and outer loop."""
-    constant = Constant(problem, weights, total)
-    return compose(constant, **parts)
+    """Constant weights with OWO-FMTL's own model step and outer loop.
+
+    ``weights`` is what ``shares`` were once called.
+    """
+    if shares is not None and weights is not None:
+        raise ValueError(f"weights={weights!r}: is another name of shares; give one of the two")
+    return compose(Constant(problem, weights if shares is None else shares, total), **parts)
 
 
 def srl(
@@ -120,5 +124,4 @@ def owo_normalized(
     **parts: Unpack[Parts],
 ) -> Learner:
     """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
-    weighting = Normalized(Dual(problem), total)
-    return compose(weighting, **parts)
+    return compose(Normalized(Dual(problem), total), **parts)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_agents.learner.part import Part
 from owo_env import checks
-from owo_env.fairness import CONSTANTS, dual_gradient, dual_modulus, sum_users
+from owo_env.fairness import AlphaFair, Fairness, sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
 
 
-class Weighting(ABC):
+class Weighting(Part):
     """Priorities over leading batch axes: arrays are (..., K)."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
     @abstractmethod
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         """Priorities of a round's first slot, shape (*batch, K)."""
 
     @abstractmethod
@@ -36,37 +35,35 @@ class Weighting(ABC):
             slot: Its number i in the round, counted from 1.
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """What is carried from round to round; most weightings restart each round."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
+    def end_round(self) -> None:
+        """The round is over."""
 
 
 class Constant(Weighting):
-    """Constant weights (CWS): ``weights`` are shares, scaled to the sum ``total``.
+    """Constant weights (CWS).
 
     Args:
         problem: The problem.
-        weights: K shares ≥ 0, of any sum; default equal.
-        total: Σ_k p_k; default K·((u_min + u_max)/2)^−α, where OWO-FMTL starts.
+        shares: K shares ≥ 0, of any sum; default equal.
+        total: Σ_k p_k, to which they are scaled; default K·((u_min + u_max)/2)^−α, where OWO-FMTL
+            starts.
 
     Raises:
         ValueError: Not K shares, a negative or non-finite one, all zero, or ``total`` ≤ 0.
     """
 
+    carried = ()
+
     def __init__(
         self,
         problem: Problem,
-        weights: Sequence[float] | None = None,
+        shares: Sequence[float] | None = None,
         total: float | None = None,
     ) -> None:
         super().__init__(problem)
-        shares = _shares(problem, weights)
-        self.p = shares * _total(problem, total)
+        self.p = _shares(problem, shares) * checked_total(problem, total)
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         return np.broadcast_to(self.p, (*batch, len(self.p))).copy("F")
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
@@ -77,75 +74,65 @@ class Dual(Weighting):
     """The dual step of OWO-FMTL, eq. 9, restarted each round.
 
     w ← Π_W(w − γ_i g^w) with g^w = (−w)^{−1/α} − u, written in p = −w. The step is
-    γ_i = α/(u_min^{1+α} i) by the slot i, which keeps bound (10); the paper's literal choices
-    are options, to show what they do. At α = 0 W is a point and p stays 1.
+    γ_i = α/(u_min^{1+α} i) by the slot i, which keeps bound (10). The problem's fairness has it.
 
     Args:
         problem: The problem.
         initial_weights: Priorities of each round's first slot, K numbers ≥ 0; default
             the centre utility's, ((u_min + u_max)/2)^−α each. At α = 0 only 1 each.
-        step_index: ``"slot"``, or ``"round"`` as Algorithm 1 prints it.
-        modulus: ``"corrected"`` u_min^{1+α}/α, or ``"paper"`` u_min^{1+1/α}/α.
+        constants: ``"corrected"``, or ``"paper"`` for the printed strong convexity, to show what
+            it does.
 
     Raises:
         ValueError: An argument is outside its domain.
     """
 
+    carried: ClassVar[tuple[str, ...] | None] = ()
+
     def __init__(
         self,
         problem: Problem,
         initial_weights: Sequence[float] | None = None,
-        step_index: str = "slot",
-        modulus: str = "corrected",
+        constants: str = "corrected",
     ) -> None:
         super().__init__(problem)
-        checks.one_of("step_index", step_index, ("slot", "round"))
-        checks.one_of("modulus", modulus, CONSTANTS)
-        self.step_index = step_index
-        self.round = 0
-        self.first_step = 1 / dual_modulus(problem.alpha, problem.utility_bounds[0], modulus)
-        self.low, self.high = problem.priority_bounds
-        if initial_weights is None:
-            self.initial = np.full(problem.num_users, problem.centre_priority)
+        self.fairness: Fairness = problem.fairness
+        if isinstance(self.fairness, AlphaFair):
+            self.fairness = replace(self.fairness, constants=constants)
         else:
+            checks.one_of("constants", constants, ("corrected",))
+        self.initial = self.fairness.start
+        if initial_weights is not None:
             self.initial = _vector("initial_weights", initial_weights, problem.num_users)
             if problem.alpha == 0 and (self.initial != 1).any():
                 raise ValueError(
                     f"initial_weights={initial_weights!r}: at α = 0 W is a point, p = 1"
                 )
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
-        self.round += 1
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         return np.broadcast_to(self.initial, (*batch, len(self.initial))).copy("F")
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        if self.problem.alpha == 0:
-            return p
-        step = self.first_step / (slot if self.step_index == "slot" else self.round)
-        return dual_step(p, utilities, step, self.problem.alpha, self.low, self.high)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"round": self.round}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.round = int(state["round"])
+        stepped: Floats = self.fairness.step(p, utilities, slot)
+        return stepped
 
 
-def dual_step(p: Any, utilities: Any, step: Any, alpha: float, low: float, high: float) -> Any:
-    """Π_W of a step along −g^w, eq. 9 in p = −w; for numpy arrays and torch tensors alike.
+class DualByRound(Dual):
+    """The dual step with γ_t = α/(u_min^{1+α} t) by the round t, as Algorithm 1 prints it."""
 
-    Args:
-        p: Priorities, shape (..., K).
-        utilities: Those of the slot just played, (..., K).
-        step: γ_i, broadcast against ``p``.
-        alpha: α > 0.
-        low: 1/u_max^α.
-        high: 1/u_min^α.
-    """
-    moved = dual_gradient(p, utilities, alpha)
-    moved *= step
-    moved += p
-    return moved.clip(low, high)
+    carried = ("round",)
+    round = 0
+
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
+        self.round += 1
+        return super().begin_round(batch)
+
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
+        return super().update(p, utilities, self.round)
+
+
+DUALS: dict[str, type[Dual]] = {"slot": Dual, "round": DualByRound}
+"""By what the dual step counts."""
 
 
 class Normalized(Weighting):
@@ -156,42 +143,45 @@ class Normalized(Weighting):
         total: Σ_k p_k; default as for :class:`Constant`.
     """
 
+    carried = ("inner",)
+
     def __init__(self, inner: Weighting, total: float | None = None) -> None:
         super().__init__(inner.problem)
         self.inner = inner
-        self.total = _total(inner.problem, total)
+        self.total = checked_total(inner.problem, total)
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
-        self._p = self.inner.start(batch)
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
+        self._p = self.inner.begin_round(batch)
         return self._scaled(self._p)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._p = self.inner.update(self._p, utilities, slot)
         return self._scaled(self._p)
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.inner.state_dict()
+    def end_round(self) -> None:
+        self.inner.end_round()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.inner.load_state_dict(state)
+    def report(self) -> Mapping[str, Any]:
+        return self.inner.report()
 
     def _scaled(self, p: Floats) -> Floats:
         return p * (self.total / sum_users(p))[..., None]
 
 
-def _total(problem: Problem, total: float | None) -> float:
+def checked_total(problem: Problem, total: float | None) -> float:
+    """Σ_k p_k as given, or where OWO-FMTL starts."""
     if total is None:
-        return problem.num_users * problem.centre_priority
+        return problem.fairness.total
     return checks.number("total", total, low=0.0, open_low=True)
 
 
-def _shares(problem: Problem, weights: Sequence[float] | None) -> Floats:
-    if weights is None:
+def _shares(problem: Problem, shares: Sequence[float] | None) -> Floats:
+    if shares is None:
         return np.full(problem.num_users, 1 / problem.num_users)
-    shares = _vector("weights", weights, problem.num_users)
-    if not shares.any():
-        raise ValueError(f"weights={list(weights)!r}: at least one must be positive")
-    return shares / shares.sum()
+    found = _vector("shares (or weights)", shares, problem.num_users)
+    if not found.any():
+        raise ValueError(f"shares (or weights)={list(shares)!r}: at least one must be positive")
+    return found / found.sum()
 
 
 def _vector(argument: str, values: Sequence[float], size: int) -> Floats:

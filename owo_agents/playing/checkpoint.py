@@ -24,7 +24,7 @@ from owo_agents.agent import Agent
 from owo_agents.playing.loop import RoundRecord, play
 from owo_env import checks
 
-FORMAT = 1
+FORMAT = 2
 _ARRAY, _TEXT = "array", "text"  # the keys that mark an array's place in the JSON tree
 
 
@@ -68,32 +68,6 @@ def resume(
         yield record
 
 
-def possible(agent: Agent) -> bool:
-    """Whether the agent, and every part of it, says what it carries by a ``state_dict`` that works.
-
-    A newcomer's class without one of its own may carry anything, also where it inherits one, and
-    some rivals' state is out of reach.
-    """
-    parts = [agent, *(vars(agent).get(name) for name in ("weighting", "step", "initialization"))]
-    if not all(_speaks(type(part)) for part in parts if part is not None):
-        return False
-    try:
-        agent.state_dict()
-    except TypeError:
-        return False
-    return True
-
-
-def _speaks(kind: type) -> bool:
-    """Whether what a class carries is said by a ``state_dict`` as new as the class, or by ours."""
-    for cls in kind.__mro__:
-        if "state_dict" in vars(cls):
-            return cls is not Agent
-        if not cls.__module__.startswith("owo_agents."):
-            return False
-    return False
-
-
 def save(
     path: str | Path,
     config: Mapping[str, Any],
@@ -113,6 +87,8 @@ def save(
     Raises:
         TypeError: The environment, the agent or ``config`` cannot be saved.
     """
+    if not agent.savable():
+        raise TypeError(f"agent {agent} cannot be checkpointed: it does not say what it carries")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     tree = {
         "format": FORMAT,

@@ -12,15 +12,22 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.registry import attribute, check_gradients, name_of, problem_of
 from owo_env import checks, regret
-from owo_env.fairness import fairness, sum_users
-from owo_env.problem import Problem
+from owo_env.fairness import sum_users
+from owo_env.problem import Problem, attribute, problem_of
 
 Array = NDArray[Any]
 
-# What the environment itself puts into a round's last info; the rest goes to ``extras``.
-_OWN = {"round", "slot", "fairest_model", "fairest_fairness", "regret"}
+# What a record has fields of its own for; the rest of a round's last info goes to ``extras``.
+_OWN = {
+    "round",
+    "slot",
+    "mean_utilities",
+    "fairness",
+    "fairest_model",
+    "fairest_fairness",
+    "regret",
+}
 
 
 class AgentError(RuntimeError):
@@ -82,7 +89,6 @@ def play(
     if not isinstance(agent, Agent):
         raise TypeError(f"agent={agent!r}: must be an owo_agents.Agent")
     check_rounds(env, rounds)
-    check_gradients(agent, env)
     mode = env.metadata.get("autoreset_mode")
     if isinstance(env, VectorEnv) and mode is not AutoresetMode.DISABLED:
         raise ValueError(
@@ -109,39 +115,39 @@ def _rounds(env: Any, agent: Agent, rounds: int, seed: Any, certify: bool) -> It
     for t in range(rounds):
         options = dict(agent.reset_options)
         obs, info = env.reset(seed=seed if t == 0 else None, options=options)
-        yield _round(env, agent, obs, info, certify)
+        yield play_round(env, agent, obs, info, certify)
 
 
-def _round(env: Any, agent: Agent, obs: Any, info: Mapping[str, Any], certify: bool) -> RoundRecord:
-    utilities: Any = 0.0
-    weights: Any = 0.0
+def play_round(
+    env: Any, agent: Agent, obs: Mapping[str, Any], info: Mapping[str, Any], certify: bool
+) -> RoundRecord:
+    """Play the round that ``env.reset`` has opened; ``obs`` and ``info`` are its answer."""
+    problem, weights = problem_of(env), np.zeros(())
     slots: list[tuple[Any, Any, Any]] = []
     agent.begin_round(obs, info)
-    for _ in range(problem_of(env).num_slots):
+    for _ in range(problem.num_slots):
         action = agent.act(obs, info)
         try:
             obs, _, _, _, info = env.step(action)
         except (ValueError, FloatingPointError) as error:
-            raise AgentError(f"agent {name_of(agent)}: {error}") from error
+            raise AgentError(f"agent {agent}: {error}") from error
         agent.learn(obs, info)
-        utilities += obs["utilities"]
-        weights += np.asarray(action["weights"], float)
+        weights = weights + np.asarray(action["weights"], float)
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)
-    problem, number = problem_of(env), info["round"]
-    utilities = utilities / problem.num_slots
     terms: dict[str, Array] = {}
     if certify:
         models, played, felt = (np.stack(values, -2) for values in zip(*slots))
         best = info["fairest_model"]
         evaluated = env.unwrapped.evaluate(best)
         terms = certificate(problem, agent, models[..., 0, :], best, played, felt, evaluated)
+    number = info["round"]
     return RoundRecord(
         round=int(number if np.ndim(number) == 0 else number[0]),
-        fairness=np.asarray(fairness(utilities, problem.alpha, problem.utility_bounds[0])),
+        fairness=np.asarray(info["fairness"]),
         regret=np.asarray(info["regret"]) if "regret" in info else None,
-        utilities=utilities,
+        utilities=info["mean_utilities"],
         weights=weights / problem.num_slots,
         model=np.array(action["model"]),
         extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
@@ -163,7 +169,7 @@ def certificate(
 
     Args:
         problem: The problem.
-        agent: Who played; its step's constant rate is read.
+        agent: Who played; its learning rate is read.
         start: The models of the first slots, (..., d).
         best: θ*_t, (..., d).
         weights: Priorities played, (..., m, K).
@@ -176,8 +182,8 @@ def certificate(
         "dual_regret": found.dual_regret,
         "residual": found.residual,
     }
-    rate = getattr(getattr(agent, "step", None), "learning_rate", 0.0)
-    if rate > 0 and problem.gradient_bound is not None:
+    rate = agent.learning_rate
+    if rate and problem.gradient_bound is not None:
         distance = np.sqrt(sum_users((start - best) ** 2))
         terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
     return {name: term for name, term in terms.items() if np.isfinite(term).all()}

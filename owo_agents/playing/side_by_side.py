@@ -1,33 +1,34 @@
-"""All rounds of one stream at once, where the start of each is known before any is played.
+"""All rounds of a run side by side, where each round's start is known before any is played.
 
 With the exact oracle x_t depends on θ*_1 … θ*_{t−1}, hence on the data alone: only the m slots of
-a round follow one another, and T rounds are played like T streams. The records are those of
-:func:`owo_agents.play`, bit for bit, many times sooner.
+a round follow one another, and T rounds are the one round of T streams. The agent plays them by
+the same loop as any vector environment, and the records are those of :func:`owo_agents.play`, bit
+for bit, many times sooner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.learner.initialization import INITIALIZATIONS
+from owo_agents.learner.initialization import Initialization
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.model_step import GradientAscent
-from owo_agents.learner.weighting import Constant, Dual, Normalized, Weighting
-from owo_agents.playing.loop import AgentError, RoundRecord, certificate, name_of
-from owo_agents.registry import attribute, problem_of
+from owo_agents.playing.loop import RoundRecord, play_round
 from owo_env import checks
-from owo_env.fairness import extended_terms, sum_users
-from owo_env.problem import Problem
-from owo_env.scenarios.least_squares.base import LeastSquares
-from owo_env.scenarios.least_squares.slots import SlotData, mapped, mean_slots, play_batch, slot_of
+from owo_env.fairness import Fairness
+from owo_env.problem import attribute
+from owo_env.scenarios import Scenario, Stream
+from owo_env.scenarios.base import Generators
+from owo_env.scenarios.least_squares.base import LeastSquares, Unrolled
+from owo_env.vector_env import AIRANVectorEnv
 
 Array = NDArray[Any]
 
@@ -37,11 +38,12 @@ MOST_ROUNDS = 4096  # their data are in memory together
 def possible(env: gym.Env[Any, Any], agent: Agent, rounds: int) -> bool:
     """Whether :func:`play` can play this: nothing but x_t is carried, and that needs only θ*."""
     return (
-        type(agent) is Learner
+        isinstance(agent, Learner)
+        and agent.carried == Learner.carried
         and agent.target == "exact"
-        and type(agent.step) is GradientAscent
-        and type(agent.initialization) in INITIALIZATIONS.values()
-        and _forgets(agent.weighting)
+        and agent.weighting.forgetful()
+        and agent.step.forgetful()
+        and agent.initialization.carried == Initialization.carried
         and not isinstance(env, VectorEnv)
         and isinstance(attribute(env, "scenario"), LeastSquares)
         and rounds <= MOST_ROUNDS
@@ -56,100 +58,76 @@ def play(
     The environment itself is only read; the agent's initialization ends where it would have.
 
     Raises:
-        ValueError: Not :func:`possible`.
+        ValueError: Not :func:`possible`, or the agent was made for another problem.
         AgentError: As in :func:`owo_agents.play`.
     """
     checks.whole("rounds", rounds, low=1)
     if not possible(env, agent, rounds):
         raise ValueError(
-            f"agent {type(agent).__name__}: cannot be played side by side: it needs a scalar "
-            f"least-squares environment with hindsight, at most {MOST_ROUNDS} rounds, and an "
-            "agent that carries nothing but its start"
+            f"agent {agent}: cannot be played side by side: it needs a scalar least-squares "
+            f"environment with hindsight, at most {MOST_ROUNDS} rounds, and an agent that carries "
+            "nothing but its start"
         )
-    scenario: LeastSquares = attribute(env, "scenario")
-    data = _laid(scenario, rounds, seed)
-    best, value = (found[0] for found in scenario.fairest(*data.moments()))
-    starts = agent.initialization.starts(best.T)
-    slots = list(_slots(scenario, agent, data, starts))
-    problem = problem_of(env)
-    utilities = mean_slots(slot.utilities for slot in slots)
-    fairness = sum_users(extended_terms(utilities, problem.alpha, problem.utility_bounds[0]))
-    extras: dict[str, Array] = {"violations": _violations(problem, slots)}
-    extras |= {name: np.moveaxis(values[0], -1, 0) for name, values in data.about.items()}
-    if certify:
-        evaluated = np.stack(list(_replayed(scenario, data, best)), -2)
-        _, weights, felt = (np.stack(values, -2) for values in zip(*slots))
-        extras |= certificate(problem, agent, starts, best.T, weights, felt, evaluated)
-    columns = (fairness, value - fairness, utilities, mean_slots(s.weights for s in slots))
-    described = (dict(zip(extras, values)) for values in zip(*extras.values()))
-    numbers = range(1, rounds + 1)
-    for record in zip(numbers, *columns, slots[-1].model, described):
-        yield RoundRecord(*record)
-
-
-def _forgets(weighting: Weighting) -> bool:
-    """Whether a weighting starts every round alike."""
-    if type(weighting) is Normalized:
-        return _forgets(weighting.inner)
-    return type(weighting) is Constant or (
-        type(weighting) is Dual and weighting.step_index == "slot"
+    agent.environment(env)
+    inner: Any = env.unwrapped
+    streams = AIRANVectorEnv(
+        rounds,
+        _Rounds(inner.scenario, rounds, seed),
+        gradients=inner.gradients,
+        fairness=inner.problem.fairness,
+        autoreset_mode=AutoresetMode.DISABLED,
     )
+    obs, info = streams.reset()
+    best = streams.fairest()
+    assert best is not None
+    initialization = agent.initialization
+    agent.initialization = _Known(initialization, initialization.starts(best[0]))
+    try:
+        record = play_round(streams, agent, obs, info, certify)
+    finally:
+        agent.initialization = initialization
+    yield from _one_by_one(record, rounds)
 
 
-class _Slot(NamedTuple):
-    """What was played in a slot of each of T rounds: (T, d), (T, K), and the utilities (T, K)."""
+class _Rounds(Scenario):
+    """The first rounds of a scenario's stream, each the one round of a stream of its own."""
 
-    model: Array
-    weights: Array
-    utilities: Array
+    name = "rounds"
+    has_oracle = True
 
+    def __init__(self, scenario: LeastSquares, rounds: int, seed: int) -> None:
+        self.problem, self._unrolled = scenario.problem, (scenario, rounds, seed)
 
-def _laid(scenario: LeastSquares, rounds: int, seed: int) -> SlotData:
-    """The first rounds of a stream as the one round of as many streams."""
-    rng, _ = seeding.np_random(seed)
-    firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
-    if getattr(type(scenario).draw, "in_turn", False):
-        blocks = [scenario.draw([rng] * len(firsts), firsts)]
-    else:
-        blocks = [scenario.draw([rng], firsts[i : i + 1]) for i in range(len(firsts))]
+    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> Stream:
+        raise TypeError("these rounds are a batch")
 
-    def laid(*parts: Array) -> Array:
-        """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
-        whole = np.moveaxis(whole, 0, -1).reshape(*whole.shape[1:-1], -1)
-        return np.ascontiguousarray(whole[None, ..., :rounds])
-
-    return mapped(laid, *blocks)
+    def batch(self, rngs: Generators, fairness: Fairness | None) -> Unrolled:
+        scenario, rounds, seed = self._unrolled
+        return Unrolled(scenario, seeding.np_random(seed)[0], rounds, fairness)
 
 
-def _slots(
-    scenario: LeastSquares, agent: Learner, data: SlotData, starts: Array
-) -> Iterator[_Slot]:
-    """Every slot of all rounds: the environment's physics, and the learner's two steps."""
-    model, weights = starts, agent.weighting.start(starts.shape[:-1])
-    for i in range(scenario.problem.num_slots):
-        slot = slot_of(data, 0, i)
-        u, gradient = play_batch(data.error, slot, model.T, weights.T, scenario.l_max)
-        if not (np.isfinite(u).all() and np.isfinite(weights).all()):
-            fine = np.isfinite(u).all(axis=0) & np.isfinite(weights).all(axis=1)
-            t = int(np.flatnonzero(~fine)[0])
-            raise AgentError(
-                f"agent {name_of(agent)}: round {t + 1}, slot {i + 1}: priorities {weights[t]} and "
-                f"utilities {u[:, t]} are not finite"
-            )
-        yield _Slot(model, weights, u.T)
-        model = agent.step.update(model, gradient.T)
-        weights = agent.weighting.update(weights, u.T, i + 1)
+class _Known(Initialization):
+    """Starts that are known beforehand, (T, d)."""
+
+    def __init__(self, original: Initialization, starts: Array) -> None:
+        super().__init__(original.problem)
+        self._starts = starts
+
+    def begin_round(self, batch: tuple[int, ...]) -> Array:
+        return self._starts
+
+    def end_round(self, target: Array) -> None:
+        """What was to be learned is in the starts already."""
+
+    def _next(self, x: Any, target: Any) -> Any:
+        raise TypeError("these starts are known")
 
 
-def _replayed(scenario: LeastSquares, data: SlotData, model: Array) -> Iterator[Array]:
-    """Utilities (T, K) of each round's ``model``, (d, T), in every slot."""
-    for i in range(scenario.problem.num_slots):
-        yield play_batch(data.error, slot_of(data, 0, i), model, None, scenario.l_max)[0].T
-
-
-def _violations(problem: Problem, slots: Sequence[_Slot]) -> Array:
-    """How many utilities of each round lie outside [u_min, u_max], (T,)."""
-    low, high = problem.utility_bounds
-    outside = (((s.utilities < low) | (s.utilities > high)).sum(axis=-1) for s in slots)
-    return np.sum(list(outside), axis=0)
+def _one_by_one(record: RoundRecord, rounds: int) -> Iterator[RoundRecord]:
+    """The records of T rounds from the one of T streams."""
+    fields = [f.name for f in dataclasses.fields(record) if f.name not in ("round", "extras")]
+    columns = {name: getattr(record, name) for name in fields}
+    for t in range(rounds):
+        own: dict[str, Any] = {name: column[t] for name, column in columns.items()}
+        extras = {name: values[t] for name, values in record.extras.items()}
+        yield RoundRecord(round=t + 1, extras=extras, **own)

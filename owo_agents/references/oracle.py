@@ -19,6 +19,8 @@ class Oracle(Agent):
         ValueError: The environment has no exact oracle, or hindsight is off.
     """
 
+    carried = ()
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         if not problem.hindsight:
@@ -31,12 +33,14 @@ class Oracle(Agent):
                 "agent 'oracle' needs a native environment, not Gymnasium's Sync- or AsyncVectorEnv"
             )
         self._env = env.unwrapped
-        return env
+        return super().environment(env)
 
     def begin_round(self, obs: Observation, info: Info) -> None:
-        batch = np.shape(obs["slot"])
+        if self._env is None:
+            raise self.unshown()
+        batch, start = np.shape(obs["slot"]), self.problem.fairness.start
         self.model = self._env.fairest()[0]
-        self.weights = np.full((*batch, self.problem.num_users), self.problem.centre_priority)
+        self.weights = np.broadcast_to(start, (*batch, len(start))).copy()
 
     def act(self, obs: Observation, info: Info) -> Action:
         return {"model": self.model, "weights": self.weights}

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from owo_agents.agent import Action, Agent, Info, Observation
 from owo_agents.learner.methods import cws
-from owo_env import checks, fairness
+from owo_env import checks
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
+from owo_env.score import Score
 
 Floats = NDArray[np.floating]
 
@@ -37,10 +38,16 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         if isinstance(inner, VectorEnv) or not isinstance(inner, AIRANEnv):
             raise ValueError(f"agent 'single-task' plays in the scalar environment, not in {inner}")
         self.copies = [
-            AIRANEnv(inner.scenario, hindsight=inner.hindsight and k == 0)
+            AIRANEnv(
+                inner.scenario,
+                hindsight=inner.hindsight and k == 0,
+                fairness=inner.problem.fairness,
+            )
             for k in range(inner.problem.num_users)
         ]
         self.problem = inner.problem
+        self.gradients = inner.gradients
+        self._score = Score(self.problem.fairness)
         self._seed_source = inner.np_random
         self._started = False
 
@@ -52,8 +59,7 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
             (own,) = self._seed_source.spawn(1)  # which takes nothing from the environment's draws
             seed = int(own.integers(2**31))
         self._started = True
-        self._sum = np.zeros(self.problem.num_users)
-        self._fairness = 0.0
+        self._score.open_round()
         opened = [copy.reset(seed=seed, options=options) for copy in self.copies]
         return self._merged([obs for obs, _ in opened]), opened[0][1]
 
@@ -65,13 +71,10 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
             for copy, theta, p in zip(self.copies, action["model"], priorities)
         ]
         obs = self._merged([one[0] for one in played])
-        before, slot = self._fairness, obs["slot"]
-        self._sum += obs["utilities"]
-        means, u_min = self._sum / slot, self.problem.utility_bounds[0]
-        self._fairness = fairness.total(means, self.problem.alpha, u_min)
+        reward = self._score.add(obs["utilities"].tolist())
         done = played[0][2]
         info = self._info([one[4] for one in played])
-        return obs, self._fairness - before, done, False, info
+        return obs, reward, done, False, info
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of one shared ``model`` (d,), as the environment's."""
@@ -86,15 +89,17 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         }
 
     def _info(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
-        """Copy 0's; what a user has of his own comes from his copy, regret from F of the whole."""
+        """Copy 0's; what a user has of his own comes from his copy, fairness from the whole."""
         users = self.problem.num_users
         info = dict(infos[0])
         for name, value in infos[0].items():
             if name != "fairest_model" and np.shape(value)[:1] == (users,):
                 info[name] = np.array([other[name][k] for k, other in enumerate(infos)])
         info.pop("violations", None)  # of one model played to all; there is none here
+        if "fairness" in info:
+            info["fairness"] = self._score.fairness
         if "fairest_fairness" in info:
-            info["regret"] = info["fairest_fairness"] - self._fairness
+            info["regret"] = info["fairest_fairness"] - self._score.fairness
         return info
 
 
@@ -123,11 +128,14 @@ class SingleTask(Agent):
         self._played: tuple[Any, OneModelEach] | None = None
 
     def environment(self, env: Any) -> OneModelEach:
+        super().environment(env)
         if self._played is None or self._played[0] is not env:
             self._played = env, OneModelEach(env)  # kept, so that a later play() goes on
         return self._played[1]
 
     def begin_round(self, obs: Observation, info: Info) -> None:
+        if self._played is None:
+            raise self.unshown()
         self.learner.begin_round(self._batched(obs), info)
 
     def act(self, obs: Observation, info: Info) -> Action:
@@ -139,14 +147,6 @@ class SingleTask(Agent):
 
     def end_round(self, obs: Observation, info: Info) -> None:
         self.learner.end_round(self._batched(obs), info)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: half of what it carries are streams of its own.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError("agent 'single-task' cannot be checkpointed: its streams are its own")
 
     def _batched(self, obs: Observation) -> Observation:
         """A user's learner is a stream of a batch of K."""

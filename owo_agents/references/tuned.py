@@ -15,9 +15,8 @@ from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Constant, Weighting
 from owo_agents.playing.loop import play
-from owo_agents.registry import attribute
 from owo_env import checks
-from owo_env.problem import Problem
+from owo_env.problem import Problem, attribute
 from owo_env.scenarios import Scenario
 from owo_env.vector_env import AIRANVectorEnv
 
@@ -45,9 +44,9 @@ class TunedConstant(Learner):
         seeds: Tuning streams for each point of the grid.
         options: ``learning_rate`` and the other :class:`owo_agents.learner.methods.Parts`.
 
-    Raises:
-        ValueError: The scenario has no native vector environment to tune in.
     """
+
+    carried = Learner.carried
 
     def __init__(
         self,
@@ -69,20 +68,20 @@ class TunedConstant(Learner):
         self._is_tuned = False
 
     def environment(self, env: Any) -> Any:
-        scenario: Scenario = attribute(env, "scenario")
-        p = self._tuned(scenario)
+        super().environment(env)
+        p = self._tuned(attribute(env, "scenario"))
         self.weighting = Constant(self.problem, p.tolist(), float(p.sum()))
         self._is_tuned = True
         return env
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         if not self._is_tuned:
-            raise RuntimeError("agent 'cws-tuned' is tuned by play(), or by environment(env)")
+            raise self.unshown()
         super().begin_round(obs, info)
 
     def _tuned(self, scenario: Scenario) -> Floats:
         """The best priorities of the grid, (K,)."""
-        even = np.full(self.problem.num_users, self.problem.centre_priority)
+        even = self.problem.fairness.start
         (utilities,), _ = self._tried(scenario, even[None])
         utilities = np.maximum(utilities, self.problem.utility_bounds[0])
         leaning = [utilities**-beta for beta in self._exponents]
@@ -97,6 +96,7 @@ class TunedConstant(Learner):
         env = AIRANVectorEnv(
             n * self._seeds,
             scenario,
+            fairness=self.problem.fairness,
             hindsight=self.problem.hindsight,
             autoreset_mode=AutoresetMode.DISABLED,
         )
@@ -117,7 +117,7 @@ class _Given(Weighting):
         super().__init__(problem)
         self.p = p
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         return self.p.copy()
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:

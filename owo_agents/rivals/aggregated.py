@@ -10,7 +10,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.rivals.per_user import Effective, PerUser
 from owo_env.problem import Problem
+from owo_env.registry import load
 
 if TYPE_CHECKING:
     from torchjd.aggregation import Aggregator
@@ -93,6 +94,8 @@ class Aggregated(PerUser):
         build: Makes a stream's own aggregator.
     """
 
+    carried = PerUser.carried
+
     def __init__(self, *parts: Any, build: Callable[[], Aggregator]) -> None:
         super().__init__(*parts)
         first = build()  # raises here, not in the first slot, where an extra is missing
@@ -127,16 +130,9 @@ class Aggregated(PerUser):
     def report(self) -> Mapping[str, Any]:
         return self._counts
 
-    def state_dict(self) -> dict[str, Any]:
-        """As the learner's.
-
-        Raises:
-            TypeError: The aggregator carries a state of its own, which TorchJD does not expose.
-        """
-        aggregator = self._build()
-        if hasattr(aggregator, "reset"):
-            raise TypeError(f"an agent around {aggregator} cannot be checkpointed: it is stateful")
-        return super().state_dict()
+    def savable(self) -> bool:
+        """Not where the aggregator carries a state of its own, which TorchJD does not expose."""
+        return super().savable() and not hasattr(self._build(), "reset")
 
 
 def _attempt(solver: Solver, gradients: Floats) -> tuple[Floats, Floats] | None:
@@ -178,47 +174,55 @@ def aggregated(
         ImportError: TorchJD, or what the aggregator needs, is not installed.
         ValueError: No such aggregator.
     """
-    return _aggregated(aggregator, problem, options=options, **parts)
+    build = torchjd_class("aggregation", aggregator, options, _OPTIONS, problem)
+    return compose(Effective(problem), learner=partial(Aggregated, build=build), **parts)
 
 
-def _aggregated(
-    aggregator: str,
+def torchjd_class(
+    module: str,
+    name: str,
+    options: Mapping[str, Any] | None,
+    decided: Mapping[str, Callable[[Problem], dict[str, Any]]],
     problem: Problem,
-    *,
-    options: Mapping[str, Any] | None = None,
-    **parts: Unpack[Parts],
-) -> Learner:
-    """:func:`aggregated`; the aggregator comes first, so that a name binds it for good."""
-    decided = _OPTIONS.get(aggregator, lambda problem: {})(problem)
-    build = partial(find("aggregation", aggregator), **{**decided, **(options or {})})
-    return compose(
-        Effective(problem),
-        learner=partial(Aggregated, build=build),
-        **parts,
-    )
+) -> Callable[[], Any]:
+    """What makes objects of a class of ``torchjd.<module>``, or of one at a path.
 
-
-def find(module: str, name: str) -> Callable[..., Any]:
-    """A class by its name in ``torchjd.<module>`` or by its path ``"package.module:Class"``."""
-    path, _, attribute = name.rpartition(":")
-    path = path or f"torchjd.{module}"
+    Args:
+        module: ``"aggregation"`` or ``"scalarization"``.
+        name: Of the class, or ``"package.module:Class"``.
+        options: Arguments that are given.
+        decided: Class → arguments that the problem decides.
+        problem: The problem.
+    """
+    path = name if ":" in name else f"torchjd.{module}:{name}"
     try:
-        found = getattr(importlib.import_module(path), attribute, None)
+        importlib.import_module(f"torchjd.{module}")
+        found = load(module, path)
     except ImportError as error:
         raise ImportError(
-            f'{attribute} needs TorchJD ({error}): pip install "airan-fairmtl[mtl]"'
+            f'{name.rpartition(":")[2]} needs TorchJD ({error}): pip install "airan-fairmtl[mtl]"'
         ) from error
-    if not callable(found):
-        raise ValueError(f"{name!r}: {path!r} has no class {attribute!r}")
-    return cast(Callable[..., Any], found)
+    own = decided.get(name, lambda problem: {})(problem)
+    return partial(found, **{**own, **(options or {})})
 
 
-fairgrad = partial(_aggregated, "owo_agents.rivals.fairgrad:FairGrad")
-nash_mtl = partial(_aggregated, "NashMTL")
-pcgrad = partial(_aggregated, "PCGrad")
-cagrad = partial(_aggregated, "CAGrad")
-mgda = partial(_aggregated, "MGDA")
-imtl_g = partial(_aggregated, "IMTLG")
-upgrad = partial(_aggregated, "UPGrad")
-aligned_mtl = partial(_aggregated, "AlignedMTL")
-config = partial(_aggregated, "ConFIG")
+def _named(aggregator: str) -> Callable[..., Learner]:
+    """The factory of a method that has a name of its own; its aggregator is bound for good."""
+
+    def method(
+        problem: Problem, *, options: Mapping[str, Any] | None = None, **parts: Unpack[Parts]
+    ) -> Learner:
+        return aggregated(problem, aggregator=aggregator, options=options, **parts)
+
+    return method
+
+
+fairgrad = _named("owo_agents.rivals.fairgrad:FairGrad")
+nash_mtl = _named("NashMTL")
+pcgrad = _named("PCGrad")
+cagrad = _named("CAGrad")
+mgda = _named("MGDA")
+imtl_g = _named("IMTLG")
+upgrad = _named("UPGrad")
+aligned_mtl = _named("AlignedMTL")
+config = _named("ConFIG")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +10,10 @@ from typing_extensions import Unpack
 
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
-from owo_agents.learner.weighting import Dual, Weighting
+from owo_agents.learner.weighting import Dual, Weighting, checked_total
 from owo_agents.rivals.per_user import Effective, PerUser
 from owo_env import checks
-from owo_env.fairness import fairness_gradient, sum_users
+from owo_env.fairness import sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -28,14 +26,16 @@ class FollowTheLeader(Weighting):
     centre utility's, as the dual step does.
     """
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    carried = ()
+
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self._sum: Floats | float = 0.0
-        return np.full((*batch, self.problem.num_users), self.problem.centre_priority)
+        return np.broadcast_to(self.problem.fairness.start, (*batch, self.problem.num_users)).copy()
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum = self._sum + utilities
-        u_min, u_max = self.problem.utility_bounds
-        return fairness_gradient(np.minimum(self._sum / slot, u_max), self.problem.alpha, u_min)
+        _, u_max = self.problem.utility_bounds
+        return self.problem.fairness.priorities(np.minimum(self._sum / slot, u_max))
 
 
 class Hedge(Weighting):
@@ -49,20 +49,20 @@ class Hedge(Weighting):
         total: Σ_k p_k; default K·((u_min + u_max)/2)^−α, where OWO-FMTL starts.
     """
 
+    carried = ()
+
     def __init__(
         self, problem: Problem, sharpness: float | None = None, total: float | None = None
     ) -> None:
         super().__init__(problem)
         u_min, u_max = problem.utility_bounds
-        users = problem.num_users
         if sharpness is None:
-            sharpness = math.sqrt(8 * math.log(users) / problem.num_slots) / (u_max - u_min)
-        if total is None:
-            total = users * problem.centre_priority
+            most = math.sqrt(8 * math.log(problem.num_users) / problem.num_slots)
+            sharpness = most / (u_max - u_min)
         self.sharpness = checks.number("sharpness", sharpness, low=0.0, open_low=True)
-        self.total = checks.number("total", total, low=0.0, open_low=True)
+        self.total = checked_total(problem, total)
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         return np.full((*batch, self.problem.num_users), self.total / self.problem.num_users)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
@@ -74,37 +74,31 @@ class Hedge(Weighting):
 class DualCarried(Dual):
     """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts."""
 
-    _carried: Floats | None = None
+    carried = ("slots", "p")
+    slots = 0
+    p: Floats | None = None
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
-        fresh = super().start(batch)
-        return fresh if self._carried is None else self._carried
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
+        return super().begin_round(batch) if self.p is None else self.p
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        before = (self.round - 1) * self.problem.num_slots
-        self._carried = super().update(p, utilities, slot + before)
-        return self._carried
-
-    def state_dict(self) -> dict[str, Any]:
-        carried = {} if self._carried is None else {"carried": self._carried.copy()}
-        return super().state_dict() | carried
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._carried = np.array(state["carried"]) if "carried" in state else None
+        self.slots += 1
+        self.p = super().update(p, utilities, self.slots)
+        return self.p
 
 
 class SlotFair(PerUser):
-    """Ascent on Σ_i F_α(u_i(θ)), fairness within each slot: Σ_k u_ik^−α ∇u_ik.
+    """Ascent on Σ_i F(u_i(θ)), fairness within each slot: Σ_k u_ik^−α ∇u_ik.
 
     The myopic alternative to eq. 1, which asks fairness of the round's mean utilities only.
     """
 
+    carried = PerUser.carried
+
     def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
-        problem = self.problem
-        weights = fairness_gradient(utilities, problem.alpha, problem.utility_bounds[0])
+        weights = self.problem.fairness.priorities(utilities)
         weighted = weights[..., None].astype(gradients.dtype) * gradients
-        return sum_users(np.moveaxis(weighted, -2, -1)), weights
+        return sum_users(np.swapaxes(weighted, -1, -2)), weights
 
 
 def ftl(problem: Problem, **parts: Unpack[Parts]) -> Learner:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +22,24 @@ class Effective(Weighting):
     makes Σp mean what it means elsewhere; they lag a slot, and negative ones count as 0.
     """
 
+    carried = ("weights",)
     weights: Floats | None = None
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         if self.weights is None:
-            self.weights = np.full((*batch, self.problem.num_users), self.problem.centre_priority)
+            start = self.problem.fairness.start
+            self.weights = np.broadcast_to(start, (*batch, len(start))).copy()
         return self.weights
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        return self.start(p.shape[:-1])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self.weights is None else {"weights": self.weights.copy()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.weights = np.array(state["weights"]) if state else None
+        return self.begin_round(p.shape[:-1])
 
 
 class PerUser(Learner):
     """A learner that combines the users' gradients ∇u_k itself, after it has seen them."""
 
     gradients: ClassVar[str | None] = "per_user"
+    carried = Learner.carried
     weighting: Effective
 
     @abstractmethod

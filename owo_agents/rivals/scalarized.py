@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from typing_extensions import Unpack
 
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
-from owo_agents.learner.model_step import default_rate
+from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
-from owo_agents.rivals.aggregated import find
+from owo_agents.rivals.aggregated import torchjd_class
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -81,7 +80,7 @@ class Scalarized(Weighting):
         self._streams: dict[tuple[int, ...], _Stream] = {}
         self._p: Floats | None = None
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self.fallbacks = np.zeros(batch, int)
         if self._p is None:
             u_min, u_max = self.problem.utility_bounds
@@ -114,22 +113,8 @@ class Scalarized(Weighting):
         stream.restart()
         return before
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing is exposed.
-
-        Raises:
-            TypeError: Always: TorchJD's scalarizers keep state outside their own ``state_dict``.
-        """
-        raise TypeError(f"an agent around {self._build()} cannot be checkpointed: it is stateful")
-
-
-class ScalarizedLearner(Learner):
-    """A learner that reports its scalarizer's fallbacks."""
-
-    weighting: Scalarized
-
     def report(self) -> Mapping[str, Any]:
-        return {"fallbacks": self.weighting.fallbacks}
+        return {"fallbacks": self.fallbacks}
 
 
 # What TorchJD's constructors ask for, from the problem.
@@ -162,31 +147,30 @@ def scalarized(
         ImportError: TorchJD is not installed.
         ValueError: No such scalarizer, or an argument outside its domain.
     """
-    return _scalarized(scalarizer, problem, options=options, weight_rate=weight_rate, **parts)
-
-
-def _scalarized(
-    scalarizer: str,
-    problem: Problem,
-    *,
-    options: Mapping[str, Any] | None = None,
-    weight_rate: float | None = None,
-    **parts: Unpack[Parts],
-) -> Learner:
-    """:func:`scalarized`; the scalarizer comes first, so that a name binds it for good."""
-    decided = _OPTIONS.get(scalarizer, lambda problem: {})(problem)
-    build = partial(find("scalarization", scalarizer), **{**decided, **(options or {})})
     if weight_rate is None:
         rate = parts.get("learning_rate")
         weight_rate = default_rate(problem) if rate is None else rate
-    return compose(
-        Scalarized(problem, build, weight_rate),
-        learner=ScalarizedLearner,
-        **parts,
-    )
+    build = torchjd_class("scalarization", scalarizer, options, _OPTIONS, problem)
+    return compose(Scalarized(problem, build, weight_rate), **parts)
 
 
-famo = partial(_scalarized, "FAMO")
-dwa = partial(_scalarized, "DWA")
-uw = partial(_scalarized, "UW")
-rlw = partial(_scalarized, "Random")
+def _named(scalarizer: str) -> Callable[..., Learner]:
+    """The factory of a method that has a name of its own; its scalarizer is bound for good."""
+
+    def method(
+        problem: Problem,
+        *,
+        options: Mapping[str, Any] | None = None,
+        weight_rate: float | None = None,
+        **parts: Unpack[Parts],
+    ) -> Learner:
+        given: dict[str, Any] = {"options": options, "weight_rate": weight_rate}
+        return scalarized(problem, scalarizer=scalarizer, **given, **parts)
+
+    return method
+
+
+famo = _named("FAMO")
+dwa = _named("DWA")
+uw = _named("UW")
+rlw = _named("Random")

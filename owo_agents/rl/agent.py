@@ -26,12 +26,14 @@ class Learned(Weighting):
         policy: From observations (..., 3K + 1) to actions (..., K) in [−1, 1].
     """
 
+    carried = ()
+
     def __init__(self, problem: Problem, policy: Any) -> None:
         super().__init__(problem)
         self.policy = policy
         self.view = RoundView(problem)
 
-    def start(self, batch: tuple[int, ...]) -> Floats:
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self.view.begin_round(batch)
         return self._decide()
 

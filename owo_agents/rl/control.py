@@ -21,10 +21,9 @@ from typing_extensions import Unpack
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Constant
-from owo_agents.registry import check_gradients, problem_of
 from owo_env import checks
 from owo_env.env import AIRANEnv
-from owo_env.problem import Problem
+from owo_env.problem import Problem, problem_of
 from owo_env.vector_env import AIRANVectorEnv
 
 Floats = NDArray[np.floating]
@@ -45,7 +44,7 @@ class WeightMap:
             raise ValueError(
                 "alpha=0.0: every priority is 1 and there are no weights to learn; must be > 0"
             )
-        self.low, self.high = problem.priority_bounds
+        self.low, self.high = problem.fairness.priority_bounds
         self._centre = (np.log(self.high) + np.log(self.low)) / 2
         self._half = (np.log(self.high) - np.log(self.low)) / 2
 
@@ -126,7 +125,7 @@ class _Control:
         self.view = RoundView(problem)
         self._problem, self._parts = problem, parts
         self.restart()
-        check_gradients(self.learner, env)
+        self.learner.check(env)
 
     def restart(self) -> None:
         """A learner that has learned nothing yet."""

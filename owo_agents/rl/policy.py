@@ -131,7 +131,7 @@ def described(problem: Problem) -> dict[str, Any]:
     """What a policy must find again in any problem that it is to act on; plain JSON values."""
     return {
         "num_users": problem.num_users,
-        "alpha": float(problem.alpha),
+        "alpha": problem.alpha,
         "utility_bounds": [float(u) for u in problem.utility_bounds],
         "dim": problem.dim,
     }

@@ -24,13 +24,10 @@ from owo_agents.agent import Agent
 from owo_agents.learner.methods import compose
 from owo_agents.playing.loop import play
 from owo_agents.playing.threads import one_thread
-from owo_agents.registry import problem_of
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
 from owo_env import checks
-from owo_env.problem import Problem
-from owo_env.scenarios import scenario_class
-from owo_env.scenarios.least_squares.base import LeastSquares
+from owo_env.problem import Problem, problem_of
 
 try:
     import stable_baselines3 as sb3
@@ -120,17 +117,9 @@ def defaults(algorithm: str, problem: Problem) -> dict[str, Any]:
 
 
 def make_vector(training: Training, num_envs: int, env_id: str, mode: str) -> VectorEnv:
-    """N streams: native for a least-squares scenario, else one environment each."""
+    """N streams."""
     settings = {"hindsight": False, **training.settings, "scenario": training.scenario}
-    if issubclass(scenario_class(training.scenario), LeastSquares):
-        return gym.make_vec(env_id, num_envs, **settings, autoreset_mode=mode)
-    return gym.make_vec(
-        env_id,
-        num_envs,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": mode},
-        **settings,
-    )
+    return gym.make_vec(env_id, num_envs, **settings, autoreset_mode=mode)
 
 
 def evaluate(

@@ -1,28 +1,22 @@
-"""α-fairness, its conjugate and the saddle function of the primal-dual method (paper §II–III).
+"""α-fairness, eq. 1: from the sum of utilities (α = 0) over proportional fairness to max-min."""
 
-Every formula is written over the last axis, the users; leading axes are batches. Sums over users
-run in explicit order, so that a batch gives the same bits as its members one by one.
-"""
+from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.fairness.notion import Smooth, sum_users
 
 Floats = NDArray[np.floating]
 
 CONSTANTS = ("corrected", "paper")
-
-
-def sum_users(values: Floats) -> Floats:
-    """Σ_k over the last axis, in order, whatever the memory layout."""
-    total = values[..., 0]
-    for k in range(1, values.shape[-1]):
-        total = total + values[..., k]
-    return total
 
 
 def utility_terms(u: Floats, alpha: float) -> Floats:
@@ -32,136 +26,156 @@ def utility_terms(u: Floats, alpha: float) -> Floats:
     return (u ** (1 - alpha) - 1) / (1 - alpha)
 
 
-def extended_terms(u: Floats, alpha: float, u_min: ArrayLike) -> Floats:
-    """f_α, continued below ``u_min`` along its tangent: finite and concave everywhere."""
-    inside = np.maximum(u, u_min)
-    terms = utility_terms(inside, alpha)
-    if (inside == u).all():
-        return terms
-    return terms + (u - inside) * np.asarray(u_min, float) ** -alpha
+@dataclass(frozen=True)
+class AlphaFair(Smooth):
+    """F_α(u) = Σ_k f_α(u_k), with the tangent of f_α below u_min.
 
-
-def extended_change(u: Floats, change: Floats, alpha: float, u_min: float) -> Floats:
-    """``extended_terms(u + change) − extended_terms(u)``, without their cancellation."""
-    inside = np.maximum(u, u_min)
-    moved = np.maximum(u - inside + change, u_min - inside)
-    growth = np.log1p(moved / inside)
-    if alpha != 1:
-        growth = np.expm1((1 - alpha) * growth) / (1 - alpha)
-    straight: Floats = (change - moved) * float(u_min**-alpha)
-    return inside ** (1 - alpha) * growth + straight
-
-
-def fairness(u: ArrayLike, alpha: float, u_min: float | None = None) -> Floats:
-    """F_α(u) = Σ_k f_α(u_k), eq. 1.
+    P = [1/u_max^α, 1/u_min^α]^K; at α = 0 it is the point 1.
 
     Args:
-        u: Utilities, shape (..., K).
+        num_users: K.
+        utility_bounds: (u_min, u_max), 0 < u_min < u_max.
         alpha: α ≥ 0; 0 sums utilities, 1 is proportional, ∞ would be max-min fairness.
-        u_min: Below it F_α goes on along its tangent (what the dual with w ∈ W computes);
-            None asks for positive utilities.
-
-    Returns:
-        Shape (...).
+        constants: ``"corrected"``, or ``"paper"`` for the printed strong convexity u_min^{1+1/α}/α
+            and G_W, with which bound (10) can fail where u_min < 1 < α.
 
     Raises:
-        ValueError: α < 0, ``u`` is not finite, or not positive where ``u_min`` is None.
+        ValueError: An argument is outside its domain.
     """
-    checks.number("alpha", alpha, low=0.0)
-    u = np.asarray(u, float)
-    if not np.isfinite(u).all():
-        raise ValueError("u: utilities must be finite")
-    if u_min is not None:
-        return sum_users(extended_terms(u, alpha, u_min))
-    if (u <= 0).any():
-        raise ValueError(f"u: utilities must be positive, the smallest is {u.min():g}")
-    return sum_users(utility_terms(u, alpha))
 
+    num_users: int
+    utility_bounds: tuple[float, float]
+    alpha: float = 1.0
+    constants: str = "corrected"
+    name: ClassVar[str] = "alpha"
 
-def total(means: Sequence[float], alpha: float, u_min: float) -> float:
-    """F_α of one vector of mean utilities, extended below ``u_min``: the bits of a batch's."""
-    value = 0.0
-    if alpha == 1 and min(means) >= u_min:
-        for u_k in means:  # numpy's logarithm: number by number it is faster
-            value += float(np.log(u_k))
-    else:
-        for term in extended_terms(np.array(means), alpha, u_min).tolist():
-            value += term
-    return value
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("num_users", checks.whole("num_users", self.num_users, low=1)),
+            ("utility_bounds", checks.utility_bounds(self.utility_bounds)),
+            ("alpha", checks.number("alpha", self.alpha, low=0.0)),
+        ):
+            object.__setattr__(self, name, value)
+        checks.one_of("constants", self.constants, CONSTANTS)
 
+    @functools.cached_property
+    def most(self) -> float:
+        return self.num_users * self.priority_bounds[1]
 
-def fairness_gradient(u: Floats, alpha: float, u_min: float) -> Floats:
-    """∂F_α/∂u_k = u_k^{−α}, constant below ``u_min``: the priorities that are best against u."""
-    return np.maximum(u, u_min) ** -alpha
+    @functools.cached_property
+    def start(self) -> Floats:
+        start = np.full(self.num_users, self._centre)
+        start.setflags(write=False)
+        return start
 
+    @property
+    def total(self) -> float:
+        return self.num_users * self._centre
 
-def conjugate_terms(p: Floats, alpha: float) -> Floats:
-    """The terms of (−F_α)*(w) at w = −p, element by element; at α = 0, where p is 1, that is −1."""
-    if alpha == 0:
-        return -p
-    if alpha == 1:
-        return -np.log(p) - 1
-    return (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
+    @property
+    def _centre(self) -> float:
+        """((u_min + u_max)/2)^−α."""
+        return float((sum(self.utility_bounds) / 2) ** -self.alpha)
 
+    @functools.cached_property
+    def priority_bounds(self) -> tuple[float, float]:
+        u_min, u_max = self.utility_bounds
+        return u_max**-self.alpha, u_min**-self.alpha
 
-def conjugate(p: ArrayLike, alpha: float) -> Floats:
-    """(−F_α)*(w) at w = −p, shape (..., K) → (...).
+    def value(self, u: Floats, above: bool = False) -> Floats:
+        return sum_users(utility_terms(u, self.alpha) if above else self._terms(u))
 
-    α = 0 has W = {−1}, where the conjugate of −Σ (u_k − 1) is −K.
+    def value_of(self, means: Sequence[float]) -> float:
+        value = 0.0
+        if self.alpha == 1 and min(means) >= self.utility_bounds[0]:
+            for u_k in means:  # numpy's logarithm: number by number it is faster
+                value += float(np.log(u_k))
+        else:
+            for term in self._terms(np.array(means)).tolist():
+                value += term
+        return value
 
-    Raises:
-        ValueError: α < 0, a priority is not positive, or differs from 1 at α = 0.
-    """
-    checks.number("alpha", alpha, low=0.0)
-    p = np.asarray(p, float)
-    if not (p > 0).all():
-        raise ValueError(f"p: priorities must be positive and finite, got {p}")
-    if alpha == 0 and (p != 1).any():
-        raise ValueError(f"p: at alpha=0 every priority is 1, got {p}")
-    return sum_users(conjugate_terms(p, alpha))
+    def _terms(self, u: Floats) -> Floats:
+        """f_α, continued below u_min along its tangent: finite and concave everywhere."""
+        u_min, _ = self.utility_bounds
+        inside = np.maximum(u, u_min)
+        terms = utility_terms(inside, self.alpha)
+        if (inside == u).all():
+            return terms
+        return terms + (u - inside) * np.asarray(u_min, float) ** -self.alpha
 
+    def change(self, u: Floats, change: Floats) -> Floats:
+        u_min, _ = self.utility_bounds
+        inside = np.maximum(u, u_min)
+        moved = np.maximum(u - inside + change, u_min - inside)
+        growth = np.log1p(moved / inside)
+        if self.alpha != 1:
+            growth = np.expm1((1 - self.alpha) * growth) / (1 - self.alpha)
+        straight: Floats = (change - moved) * float(u_min**-self.alpha)
+        return inside ** (1 - self.alpha) * growth + straight
 
-def saddle(p: Floats, u: Floats, alpha: float) -> Floats:
-    """Ψ(w, θ) = (−F_α)*(w) − wᵀu(θ), eq. 3, at w = −p; both shape (..., K)."""
-    return conjugate(p, alpha) + sum_users(np.asarray(p) * np.asarray(u))
+    def priorities(self, u: Floats) -> Floats:
+        """u^−α, constant below u_min."""
+        return np.maximum(u, self.utility_bounds[0]) ** -self.alpha
 
+    def bend(self, u: Floats, p: Floats) -> Floats:
+        above = u > self.utility_bounds[0]
+        return self.alpha * np.where(above, p / np.where(above, u, 1.0), 0.0)
 
-def dual_gradient(p: Floats, u: Floats, alpha: float) -> Floats:
-    """g^w = ∇_w Ψ = p^{−1/α} − u, below eq. 9; zero at α = 0, where W is a point."""
-    if alpha == 0:
-        return np.zeros_like(p)
-    if alpha == 1:
-        return 1 / p - u
-    return p ** (-1 / alpha) - u
+    def conjugate_terms(self, p: Floats) -> Floats:
+        """[α p^{1−1/α} − 1]/(1−α), and −log p − 1 at α = 1: the −1 is per user."""
+        alpha = self.alpha
+        inside = p == 1 if alpha == 0 else (p > 0) | ((p == 0) & (alpha > 1))
+        p = np.where(inside, p, 1.0)
+        if alpha == 0:
+            terms = -p
+        elif alpha == 1:
+            terms = -np.log(p) - 1
+        else:
+            terms = (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
+        return np.where(inside, terms, np.inf)
 
+    def dual_gradient(self, p: Any, u: Any) -> Any:
+        """g^w = ∇_w Ψ = p^{−1/α} − u for α > 0, of numpy arrays and torch tensors alike."""
+        if self.alpha == 1:
+            return 1 / p - u
+        return p ** (-1 / self.alpha) - u
 
-def dual_modulus(alpha: float, u_min: float, constants: str = "corrected") -> float:
-    """The strong convexity of Ψ in w on W; its reciprocal is the first dual step.
+    @functools.cached_property
+    def modulus(self) -> float:
+        """The strong convexity of Ψ in w on W, u_min^{1+α}/α; infinite where W is a point."""
+        if self.alpha == 0:
+            return math.inf
+        power = self.alpha if self.constants == "corrected" else 1 / self.alpha
+        return float(self.utility_bounds[0] ** (1 + power) / self.alpha)
 
-    Args:
-        alpha: α ≥ 0; at 0 W is a point, and the modulus infinite.
-        u_min: The lower utility bound.
-        constants: ``"corrected"``: u_min^{1+α}/α; ``"paper"``: u_min^{1+1/α}/α, which for
-            u_min < 1 < α is too large.
-    """
-    checks.one_of("constants", constants, CONSTANTS)
-    if alpha == 0:
-        return math.inf
-    return float(u_min ** (1 + (alpha if constants == "corrected" else 1 / alpha)) / alpha)
+    @functools.cached_property
+    def first_step(self) -> float:
+        """γ_1."""
+        return 1 / self.modulus
 
+    def step(self, p: Any, u: Any, i: Any) -> Any:
+        """Π_W of a step γ_i = α/(u_min^{1+α} i) along −g^w; of arrays and tensors alike."""
+        if self.alpha == 0:
+            return p
+        moved = self.dual_gradient(p, u)
+        moved *= self.first_step / i
+        moved += p
+        return moved.clip(*self.priority_bounds)
 
-def jain_index(u: ArrayLike) -> Floats:
-    """Jain's index (Σu)²/(K Σu²) ∈ [1/K, 1] of utilities (..., K); 1 when all are equal."""
-    u = np.asarray(u, float)
-    return sum_users(u) ** 2 / (u.shape[-1] * sum_users(u * u))
+    @property
+    def dual_gradient_bound(self) -> float:
+        """G_W ≥ ‖g^w‖ on W: √K (u_max − u_min).
 
+        The paper prints √K max{u_min^(−1/α) − u_min, u_max − u_max^(−1/α)}.
+        """
+        u_min, u_max = self.utility_bounds
+        span = u_max - u_min
+        if self.constants == "paper":
+            root = 1 / self.alpha if self.alpha > 0 else math.inf
+            span = max(u_min**-root - u_min, u_max - u_max**-root)
+        return float(self.num_users**0.5 * span)
 
-def price_of_fairness(u: ArrayLike, u_efficient: ArrayLike) -> Floats:
-    """(Σ u_efficient − Σ u) / Σ u_efficient: the share of summed utility that fairness costs.
-
-    Args:
-        u: Utilities (..., K) of the fair model.
-        u_efficient: Utilities (..., K) of the model that maximizes their sum (α = 0).
-    """
-    best = sum_users(np.asarray(u_efficient, float))
-    return (best - sum_users(np.asarray(u, float))) / best
+    def dual_bound(self, num_slots: int) -> float:
+        """G_W² (1 + log m)/(2 modulus)."""
+        return self.dual_gradient_bound**2 / (2 * self.modulus) * (1 + math.log(num_slots))

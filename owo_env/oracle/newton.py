@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import extended_change, fairness, fairness_gradient
+from owo_env.fairness import Smooth
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -37,9 +37,9 @@ class Fairest:
     """The fairest models of B rounds.
 
     Attributes:
-        model: θ*, shape (B, d).
-        utilities: ū(θ*), shape (B, K).
-        fairness: F_α(ū(θ*)), shape (B,).
+        model: θ*, shape (d, B).
+        utilities: ū(θ*), shape (K, B).
+        fairness: F(ū(θ*)), shape (B,).
         kkt: Largest entry of P_Θ(θ* + ∇F/Σp) − θ*, where p_k = ∂F/∂u_k; shape (B,).
         iterations: Newton steps taken, shape (B,).
     """
@@ -61,8 +61,7 @@ class _Rounds:
     scale: Floats
     anchor: Floats
     l_max: float
-    alpha: float
-    u_min: float
+    fairness: Smooth
     low: float
     high: float
 
@@ -79,7 +78,7 @@ class _Rounds:
         residual = self.b - self.apply(model)
         gain = _sum(model[i] * (self.b[i] + residual[i]) for i in range(len(model)))
         utilities = (self.l_max - self.s) + gain
-        return utilities, residual, fairness_gradient(utilities, self.alpha, self.u_min)
+        return utilities, residual, self.fairness.priorities(utilities.T).T
 
     def residual(self, model: Floats, ascent: Floats) -> Floats:
         """The KKT residual (N,): how far a step along the ascent direction leads within Θ."""
@@ -108,24 +107,22 @@ def fairest_model(
     b: ArrayLike,
     s: ArrayLike,
     *,
+    fairness: Smooth,
     l_max: float,
-    alpha: float,
-    u_min: float,
     bounds: tuple[float, float] | None,
     anchor: ArrayLike,
 ) -> Fairest:
-    """Maximize F_α(ū(θ)) over Θ for B rounds, F_α continued along its tangent below ``u_min``.
+    """Maximize F(ū(θ)) over Θ for B rounds, F continued along its tangent below u_min.
 
     Where θ* is not unique, the one nearest to ``anchor`` is taken, to about three digits, by a pull
     of ε Σp ‖θ − anchor‖²/2.
 
     Args:
-        H: Mean xxᵀ of each user, positive semidefinite, shape (B, K, d, d).
-        b: Mean xy, shape (B, K, d).
-        s: Mean y², shape (B, K).
+        H: Mean xxᵀ of each user, positive semidefinite, shape (d, d, K, B).
+        b: Mean xy, shape (d, K, B).
+        s: Mean y², shape (K, B).
+        fairness: What to maximize.
         l_max: The utility of a perfect prediction.
-        alpha: The fairness parameter α ≥ 0.
-        u_min: The utility below which F_α is its tangent; positive.
         bounds: Θ as the cube [low, high]^d; None means unbounded.
         anchor: The point that ties are broken towards, shape (d,); where the search starts.
 
@@ -133,7 +130,7 @@ def fairest_model(
         ValueError: An argument has a wrong shape, is not finite or outside its domain.
         ArithmeticError: A round could not be solved.
     """
-    rounds = _checked(H, b, s, l_max, alpha, u_min, bounds, anchor)
+    rounds = _checked(H, b, s, fairness, l_max, bounds, anchor)
     model, iterations = _solve(rounds)
     utilities, residual, priorities = rounds.utilities(model)
     kkt = rounds.residual(model, 2 * _sum_users(priorities * residual) / _sum(priorities))
@@ -142,53 +139,46 @@ def fairest_model(
         worst = unsolved[0]
         raise ArithmeticError(
             f"no fairest model found for round {worst} of the batch: KKT residual {kkt[worst]:.1e} "
-            f"after {iterations[worst]} iterations (alpha={alpha}, u_min={u_min})"
+            f"after {iterations[worst]} iterations ({fairness})"
         )
-    batch_first = np.ascontiguousarray(utilities.T)
-    return Fairest(
-        model=np.ascontiguousarray(model.T),
-        utilities=batch_first,
-        fairness=fairness(batch_first, alpha, u_min),
-        kkt=kkt,
-        iterations=iterations,
-    )
+    return Fairest(model, utilities, fairness.value(utilities.T), kkt, iterations)
 
 
 def _checked(
     H: ArrayLike,
     b: ArrayLike,
     s: ArrayLike,
+    fairness: Smooth,
     l_max: float,
-    alpha: float,
-    u_min: float,
     bounds: tuple[float, float] | None,
     anchor: ArrayLike,
 ) -> _Rounds:
-    """The arguments of :func:`fairest_model`, validated and laid out with the rounds last."""
-    H, b, s, anchor = (np.asarray(array, float) for array in (H, b, s, anchor))
-    if b.ndim != 3 or 0 in b.shape[1:]:
-        raise ValueError(f"b has shape {b.shape}: must be (B, K, d)")
-    rounds, users, dim = b.shape
-    expected = {"H": (rounds, users, dim, dim), "b": b.shape, "s": b.shape[:2], "anchor": (dim,)}
+    """The arguments of :func:`fairest_model`, validated."""
+    H, b, s, anchor = (np.ascontiguousarray(array, float) for array in (H, b, s, anchor))
+    if b.ndim != 3 or 0 in b.shape[:2]:
+        raise ValueError(f"b has shape {b.shape}: must be (d, K, B)")
+    dim, users, rounds = b.shape
+    expected = {"H": (dim, dim, users, rounds), "b": b.shape, "s": b.shape[1:], "anchor": (dim,)}
     for (name, shape), array in zip(expected.items(), (H, b, s, anchor), strict=True):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}: must be {shape}, as b is {b.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
+    if fairness.num_users != users:
+        raise ValueError(f"fairness is of {fairness.num_users} users: b is of {users}")
     low, high = (-np.inf, np.inf) if bounds is None else bounds
     if bounds is not None:
         checks.number("bounds[0]", low)
         checks.number("bounds[1]", high, low=low, open_low=True)
-    scale = np.maximum(np.abs(H).max((1, 2, 3)), np.abs(b).max((1, 2)))
+    scale = np.maximum(np.abs(H).max((0, 1, 2)), np.abs(b).max((0, 1)))
     return _Rounds(
-        H=np.ascontiguousarray(H.T),
-        b=np.ascontiguousarray(b.T),
-        s=np.ascontiguousarray(s.T),
+        H=H,
+        b=b,
+        s=s,
         scale=np.where(scale > 0, scale, 1.0),
         anchor=np.repeat(anchor[:, None], rounds, axis=1),
         l_max=checks.number("l_max", l_max),
-        alpha=checks.number("alpha", alpha, low=0.0),
-        u_min=checks.number("u_min", u_min, low=0.0, open_low=True),
+        fairness=fairness,
         low=float(low),
         high=float(high),
     )
@@ -229,8 +219,7 @@ def _newton(rounds: _Rounds, model: Floats, strength: Floats) -> _Step:
     at_high = (model >= rounds.high - strip) & (gradient > 0)
     active = at_low | at_high
 
-    above = utilities > rounds.u_min  # F is straight below
-    bend = 4 * rounds.alpha * np.where(above, priorities / np.where(above, utilities, 1.0), 0.0)
+    bend = 4 * rounds.fairness.bend(utilities.T, priorities.T).T
     hessian = _hessian(rounds.H, residual, 2 * priorities, bend, pull)
     direction = _newton_direction(rounds, model, strip, hessian, gradient, ~active)
     return _Step(model, utilities, residual, gradient, direction, active, total, pull)
@@ -301,7 +290,7 @@ def _gain(rounds: _Rounds, step: _Step, move: Floats) -> Floats:
     """What a move (d, N) adds to F less the pull, with round-off in its favour; (N,)."""
     bent = rounds.apply(move)
     change = _sum(move[i] * (2 * step.residual[i] - bent[i]) for i in range(len(move)))
-    gain = _sum(extended_change(step.utilities, change, rounds.alpha, rounds.u_min))
+    gain = _sum(rounds.fairness.change(step.utilities.T, change.T).T)
     away = 2 * (step.model - rounds.anchor) + move
     slack = ROUND_OFF * (_largest(move) + ROUND_OFF) * (1 + _largest(step.model))
     return gain - step.pull / 2 * _sum(move * away) + slack * step.total * rounds.scale

@@ -1,68 +1,59 @@
 """Scenarios: what the users of the RAN learn. Each is imported when it is first asked for."""
 
-import importlib
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
 from owo_env import checks
-from owo_env.scenarios.base import Scenario, Stream
+from owo_env.fairness import AlphaFair, Fairness
+from owo_env.problem import Problem
+from owo_env.registry import Registry
+from owo_env.scenarios.base import Batch, Scenario, Stream
 
 # What gym.make and gym.make_vec take themselves; here for whoever misspells it.
-_OF_THE_ENVIRONMENT = ("autoreset_mode", "gradients", "hindsight", "render_mode")
-
-_SCENARIOS: dict[str, tuple[str, str]] = {}  # name → path of the class, and a line about it
-
-
-def names() -> dict[str, str]:
-    """Name → one line about it, of every registered scenario; none of them is imported."""
-    return {name: summary for name, (_, summary) in sorted(_SCENARIOS.items())}
-
-
-def register_scenario(name: str, path: str, summary: str = "") -> None:
-    """Make ``scenario=name`` mean a class.
-
-    Args:
-        name: The scenario's name; registering it again replaces it.
-        path: ``"package.module:Class"``, imported when it is first asked for.
-        summary: One line for ``owo list``.
-    """
-    if ":" not in path:
-        raise ValueError(f"path={path!r}: must be 'package.module:Class'")
-    _SCENARIOS[name] = path, summary
+_OF_THE_ENVIRONMENT = (
+    "alpha",
+    "autoreset_mode",
+    "fairness",
+    "gradients",
+    "hindsight",
+    "render_mode",
+)
 
 
-def entries() -> dict[str, tuple[str, str]]:
-    """Name → path, and the line about it; for :func:`add` in another process."""
-    return dict(_SCENARIOS)
+def _objection(found: Any) -> str | None:
+    if isinstance(found, type) and issubclass(found, Scenario):
+        return None
+    return f"{getattr(found, '__name__', found)!r} is not a class derived from Scenario"
 
 
-def add(registered: Mapping[str, tuple[str, str]]) -> None:
-    """Register what :func:`entries` gave in another process."""
-    _SCENARIOS.update(registered)
+registry: Registry[type[Scenario]] = Registry("scenario", _objection)
 
-
-def scenario_class(name: str) -> type[Scenario]:
-    """The class behind a scenario's name, or at a path ``"package.module:Class"``.
-
-    Raises:
-        ValueError: The name is unknown (the message has the nearest names), or the path leads
-            to no scenario.
-    """
-    if ":" not in name and name not in _SCENARIOS:
-        raise checks.unknown("scenario", name, _SCENARIOS)
-    path, _ = _SCENARIOS.get(name, (name, ""))
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, but not what it needs
-        raise ValueError(f"scenario {name!r}: there is no module {module!r}") from error
-    if found is None:
-        raise ValueError(f"scenario {name!r}: {module!r} has no {attribute!r}")
-    if not (isinstance(found, type) and issubclass(found, Scenario)):
-        raise ValueError(f"scenario {name!r}: {attribute!r} is not a class derived from Scenario")
-    return found
+for _name, _path, _summary in (
+    ("sinusoid", "sinusoid:Sinusoid", "§IV convex: two users' sinusoids by a shared cubic"),
+    (
+        "csi-prediction",
+        "csi_prediction:CsiPrediction",
+        "radio users predict their channels by a shared filter",
+    ),
+    (
+        "recorded",
+        "recorded:Recorded",
+        "replays your own least-squares data: arrays or a trace file",
+    ),
+    (
+        "rainbow-mnist",
+        "rainbow_mnist.scenario:RainbowMnist",
+        "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
+    ),
+    (
+        "split-learning",
+        "split_learning.scenario:SplitLearning",
+        "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
+    ),
+):
+    registry.register(_name, f"owo_env.scenarios.{_path}", _summary)
 
 
 def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any) -> Scenario:
@@ -70,7 +61,8 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
 
     Args:
         scenario: Which; a name, or the path of a class, ``"package.module:Class"``.
-        settings: The scenario's own arguments; None leaves its default in place.
+        settings: The scenario's own arguments; None leaves its default in place. ``alpha`` is
+            what its problem is judged by where nobody says otherwise.
 
     Raises:
         ValueError: An unknown name, or a setting outside its domain.
@@ -91,34 +83,51 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
         scenario = scenario["name"]
     if not isinstance(scenario, str):
         raise TypeError(f"scenario={scenario!r}: must be a name, a mapping or a Scenario")
-    cls = scenario_class(scenario)
+    cls, alpha = registry.find(scenario), settings.pop("alpha", None)
     checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_THE_ENVIRONMENT)
-    return cls(**settings)
+    made = cls(**settings)
+    made.problem = judged(made.problem, alpha)
+    return made
 
 
-for _name, _path, _summary in (
-    ("sinusoid", "sinusoid:Sinusoid", "§IV convex: two users' sinusoids by a shared cubic"),
-    (
-        "csi-prediction",
-        "csi_prediction:CsiPrediction",
-        "radio users predict their channels by a shared filter",
-    ),
-    (
-        "recorded",
-        "recorded:Recorded",
-        "replays your own least-squares data: arrays or a trace file",
-    ),
-    (
-        "rainbow-mnist",
-        "rainbow_mnist:RainbowMnist",
-        "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
-    ),
-    (
-        "split-learning",
-        "split_learning:SplitLearning",
-        "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
-    ),
-):
-    register_scenario(_name, f"owo_env.scenarios.{_path}", _summary)
+def judged(problem: Problem, alpha: float | None, fairness: Fairness | None = None) -> Problem:
+    """A scenario's problem under the notion of fairness that somebody asks for, if anybody does.
 
-__all__ = ["Scenario", "Stream", "make_scenario", "names", "register_scenario", "scenario_class"]
+    Args:
+        problem: The problem.
+        alpha: Short for α-fairness.
+        fairness: Any notion.
+
+    Raises:
+        ValueError: Both are given, or one does not fit the problem.
+    """
+    if alpha is not None and fairness is not None:
+        raise ValueError(f"alpha={alpha!r}: is short for a fairness; give one of the two")
+    if alpha is not None:
+        fairness = AlphaFair(problem.num_users, problem.utility_bounds, alpha)
+    return problem if fairness is None else problem.judged_by(fairness)
+
+
+def reset_options(
+    scenario: Scenario, options: Mapping[str, Any] | None, *also: str
+) -> dict[str, Any]:
+    """The options of ``reset`` that are the scenario's; ValueError for one that nobody has."""
+    known = {"reset_heads", *scenario.reset_options}
+    given = dict(options or {})
+    for name in given:
+        if name not in known and name not in also:
+            raise checks.unknown("reset option", name, known.union(also))
+    if "reset_heads" in given:
+        checks.flag("reset_heads", given["reset_heads"])
+    return {name: value for name, value in given.items() if name in known}
+
+
+__all__ = [
+    "Batch",
+    "Scenario",
+    "Stream",
+    "judged",
+    "make_scenario",
+    "registry",
+    "reset_options",
+]

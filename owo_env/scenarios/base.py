@@ -1,4 +1,6 @@
-"""The scenario protocol: what the environment asks of a stream of rounds."""
+"""The scenario protocol: what an environment asks of a stream of rounds, and of N of them."""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -7,9 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env.fairness import Fairness
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
+Integers = NDArray[np.integer]
+Mask = NDArray[np.bool_]
+Generators = Sequence[np.random.Generator]
 
 
 class Stream(ABC):
@@ -48,8 +54,8 @@ class Stream(ABC):
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of ``model`` in every slot of the present round; changes nothing."""
 
-    def fairest(self) -> tuple[Floats, float] | None:
-        """(θ*, F_α at θ*) of eq. 2 for the present round, or None without an exact oracle."""
+    def fairest(self) -> tuple[Floats, Floats] | None:
+        """θ* (d,) of eq. 2 for the present round and its mean utilities (K,); or None."""
         return None
 
     def slot_info(self) -> dict[str, Any]:
@@ -69,20 +75,142 @@ class Stream(ABC):
         raise TypeError(f"{type(self).__name__} cannot be checkpointed")
 
 
+class Batch(ABC):
+    """N streams side by side; the vector environment drives them.
+
+    They may stand at different rounds and slots. Arrays have the streams first, in whatever
+    memory order is fast.
+
+    Attributes:
+        round: The number of each stream's present round, from 1; 0 before its first; (N,).
+    """
+
+    round: Integers
+
+    @abstractmethod
+    def restart(self, n: int, rng: np.random.Generator) -> None:
+        """Start stream ``n`` anew from ``rng``; ``open_rounds`` then opens its round 1."""
+
+    @abstractmethod
+    def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
+        """Draw the next round of the streams ``which``; options as for a stream."""
+
+    @abstractmethod
+    def play(
+        self, slot: int | Integers, model: Floats, weights: Floats, per_user: bool, live: Mask
+    ) -> tuple[Floats, Floats]:
+        """:meth:`Stream.play` of every stream.
+
+        Args:
+            slot: 0 … m−1, one for all or one each.
+            model: θ, (N, d).
+            weights: p, (N, K).
+            per_user: Whether to return every user's own gradient.
+            live: The streams that are to play, (N,); the answer for others has no meaning.
+
+        Returns:
+            Utilities (N, K), and the gradients (N, d), or, with ``per_user``, (N, K, d): fresh
+            arrays that the caller may keep.
+        """
+
+    @abstractmethod
+    def evaluate(self, model: Floats) -> Floats:
+        """Utilities (N, m, K) of the models (N, d) in the present rounds; changes nothing."""
+
+    @abstractmethod
+    def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
+        """θ* (n, d) and mean utilities (n, K) of the n streams ``which``; or None."""
+
+    def slot_info(self) -> dict[str, Any]:
+        """:meth:`Stream.slot_info`, arrays (N, …); of streams that did not play, anything."""
+        return {}
+
+    @abstractmethod
+    def round_info(self, which: Integers) -> dict[str, Any]:
+        """:meth:`Stream.round_info` of the streams ``which``, arrays (n, …)."""
+
+
 class Scenario(ABC):
     """A kind of stream: its constants, and how to start one.
 
     Attributes:
         name: The name that ``gym.make(..., scenario=name)`` takes.
-        problem: The constants that a learner may know.
+        problem: The constants that a learner may know. Its ``fairness`` is what the environment
+            takes where nobody says otherwise.
         rounds: How many rounds a stream has; None means without end.
+        has_oracle: Whether its streams know the fairest model in hindsight.
+        reset_options: What ``env.reset(options=…)`` may name beside ``reset_heads``.
     """
 
     name: ClassVar[str]
     problem: Problem
     rounds: int | None = None
     has_oracle: ClassVar[bool] = False
+    reset_options: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
-    def stream(self, rng: np.random.Generator, hindsight: bool) -> Stream:
-        """Start a stream whose every draw comes from ``rng``."""
+    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> Stream:
+        """Start a stream.
+
+        Args:
+            rng: Where its every draw comes from.
+            fairness: What θ* of hindsight is to maximize; None where nobody asks for it.
+        """
+
+    def batch(self, rngs: Generators, fairness: Fairness | None) -> Batch:
+        """Start a stream from each generator."""
+        return StreamByStream(self, rngs, fairness)
+
+
+class StreamByStream(Batch):
+    """The streams of any scenario, played one after the other."""
+
+    def __init__(self, scenario: Scenario, rngs: Generators, fairness: Fairness | None) -> None:
+        self._start = lambda rng: scenario.stream(rng, fairness)
+        self._streams = [self._start(rng) for rng in rngs]
+        self._told: list[dict[str, Any]] = [{} for _ in rngs]
+        self.round = np.zeros(len(rngs), int)
+
+    def restart(self, n: int, rng: np.random.Generator) -> None:
+        self._streams[n], self.round[n] = self._start(rng), 0
+
+    def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
+        for n in which:
+            self._streams[n].open_round(options)
+            self.round[n] += 1
+
+    def play(
+        self, slot: int | Integers, model: Floats, weights: Floats, per_user: bool, live: Mask
+    ) -> tuple[Floats, Floats]:
+        slots = np.broadcast_to(slot, self.round.shape).tolist()
+        played = {
+            n: self._streams[n].play(slots[n], model[n], weights[n], per_user)
+            for n in np.flatnonzero(live).tolist()
+        }
+        for n in played:
+            self._told[n] = self._streams[n].slot_info()
+        nothing = next(iter(played.values()))
+        both = [played.get(n, nothing) for n in range(len(self._streams))]
+        return np.array([u for u, _ in both], float), np.stack([g for _, g in both])
+
+    def evaluate(self, model: Floats) -> Floats:
+        return np.stack([s.evaluate(theta) for s, theta in zip(self._streams, model)])
+
+    def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
+        found = [self._streams[n].fairest() for n in which]
+        known = [best for best in found if best is not None]
+        if not known or len(known) < len(found):
+            return None
+        return np.stack([model for model, _ in known]), np.stack([u for _, u in known])
+
+    def slot_info(self) -> dict[str, Any]:
+        return _stacked(self._told)
+
+    def round_info(self, which: Integers) -> dict[str, Any]:
+        return _stacked([self._streams[n].round_info() for n in which])
+
+
+def _stacked(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries that all have, stacked."""
+    shared = [name for name in infos[0] if all(name in one for one in infos)]
+    return {name: np.stack([one[name] for one in infos]) for name in shared}

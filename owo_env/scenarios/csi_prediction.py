@@ -95,7 +95,6 @@ class CsiPrediction(Measured):
     them). ``gradient_bound`` holds where utilities are at least u_min.
 
     Args:
-        alpha: Fairness parameter α ≥ 0.
         num_slots: m.
         mix: How many users are at the cell's edge: ``"edge-heavy"`` (¾), ``"balanced"`` (½) or
             ``"vehicular-heavy"`` (¼), at least one of each class.
@@ -123,7 +122,6 @@ class CsiPrediction(Measured):
 
     def __init__(
         self,
-        alpha: float = 1.0,
         num_slots: int = 64,
         mix: str = "vehicular-heavy",
         num_users: int | None = None,
@@ -147,14 +145,14 @@ class CsiPrediction(Measured):
             num_users=len(self.users),
             dim=PAST,
             num_slots=num_slots,
-            alpha=alpha,
             utility_bounds=utility_bounds,
+            l_max=l_max,
             initial_model=np.zeros(PAST),
             model_bounds=(-2.0, 2.0),
             diameter=8.0,
             smoothness=max(user.smoothness for user in self.users),
         )
-        super().__init__(problem, l_max, adversary)
+        super().__init__(problem, adversary)
         self._start = np.array([self.classes.index(user) for user in self.users])
         self._names = np.array(names)
         self._profile = np.array([profiles.NAMES.index(user.profile) for user in self.classes])

@@ -24,11 +24,11 @@ class Recorded(Measured):
     the scenario is made, to check them and to find ``smoothness`` where nobody gives it.
 
     Args:
-        trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md); or else give ``features`` and
-            ``targets``. What the file says of the settings below holds unless given here.
+        trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md); or else give
+            ``features`` and ``targets``. What the file says of the settings below holds unless
+            given here.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) for one sample a slot.
         targets: y, likewise, shape (T, m, K, S) or (T, m, K).
-        alpha: Fairness parameter α ≥ 0.
         num_slots: m; only to state what the data have.
         l_max: Utility is l_max − loss.
         utility_bounds: (u_min, u_max) of the dual space.
@@ -56,7 +56,6 @@ class Recorded(Measured):
         trace: str | os.PathLike[str] | None = None,
         features: ArrayLike | None = None,
         targets: ArrayLike | None = None,
-        alpha: float = 1.0,
         num_slots: int | None = None,
         l_max: float | None = None,
         utility_bounds: Sequence[float] | None = None,
@@ -83,14 +82,14 @@ class Recorded(Measured):
             num_users=users,
             dim=d,
             num_slots=m,
-            alpha=alpha,
             utility_bounds=settings["utility_bounds"],
+            l_max=settings["l_max"],
             initial_model=np.zeros(d) if x_1 is None else np.array(x_1, float),
             model_bounds=bounds,
             diameter=None if bounds is None else (bounds[1] - bounds[0]) * d**0.5,
             smoothness=L,
         )
-        super().__init__(problem, settings["l_max"], adversary)
+        super().__init__(problem, adversary)
         self.rounds = None if checks.flag("repeat", repeat) else T
         # No block may reach past the last round.
         self.rounds_per_block = max(n for n in range(1, self.rounds_per_block + 1) if T % n == 0)

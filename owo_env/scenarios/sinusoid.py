@@ -27,7 +27,6 @@ class Sinusoid(LeastSquares):
     ε ~ N(0.05, 0.1) per user and slot; amplitudes, frequencies and phases are redrawn each round.
 
     Args:
-        alpha: Fairness parameter α ≥ 0.
         num_slots: m.
         adversary: ``"none"`` or ``"blocks"`` (user 1's label flips its sign every ⌊√m⌋ slots).
         l_max: The loss of a user without the system; utility = l_max − loss.
@@ -41,7 +40,6 @@ class Sinusoid(LeastSquares):
 
     def __init__(
         self,
-        alpha: float = 1.0,
         num_slots: int = 32,
         adversary: str = "none",
         l_max: float = 6.0,
@@ -52,14 +50,14 @@ class Sinusoid(LeastSquares):
             num_users=2,
             dim=4,
             num_slots=num_slots,
-            alpha=alpha,
             utility_bounds=utility_bounds,
+            l_max=l_max,
             initial_model=np.zeros(4),
             model_bounds=(-1.0, 1.0),
             diameter=4.0,
             smoothness=8.0,  # 2‖μ‖² with ‖μ‖ ≤ 2
         )
-        super().__init__(problem, l_max)
+        super().__init__(problem)
         self.adversary = adversary
 
     @in_turn

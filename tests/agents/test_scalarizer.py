@@ -32,7 +32,7 @@ def test_priorities_are_those_of_the_agent(alpha):
     dual, ours = Dual(problem), scalarizer(alpha).double()
     ours.reset()
     for _ in range(2):
-        p = dual.start(())
+        p = dual.begin_round(())
         for i, losses in enumerate(np.random.default_rng(1).uniform(0, 2, (5, 3))):
             assert np.allclose(ours.priorities, p, rtol=1e-12)
             value = ours(torch.tensor(losses))

@@ -136,7 +136,7 @@ def test_figures_for_a_paper(finished, tmp_path):
     [
         (["run", "--scenario", "sinusiod"], "unknown scenario 'sinusiod': did you mean 'sinusoid'"),
         (["run", "--agent", "owo-fmt"], "unknown agent 'owo-fmt': did you mean 'owo-fmtl'"),
-        (["run", "--agent", "nowhere:It"], "cannot import 'nowhere'"),
+        (["run", "--agent", "nowhere:It"], "there is no module 'nowhere'"),
         (["run", "--agent", "bench_helpers:Nobody"], "has no 'Nobody'"),
         (["run", "--agent", "bench_helpers:NoAct"], "no method act"),
         (["run", "--set", "alfa=1"], "did you mean 'alpha'"),

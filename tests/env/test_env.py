@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 import owo_env
-from owo_env import fairness
+from owo_env.fairness import AlphaFair
 
 ID = "AIRAN-FairMTL-v0"
 
@@ -68,12 +68,12 @@ def test_return_is_the_fairness_of_the_rounds_mean_utilities(alpha):
     rng = np.random.default_rng(0)
     for seed in range(3):
         info, _, rewards, utilities = random_round(env, rng, seed)
-        expected = fairness.fairness(utilities.mean(axis=0), alpha, u_min=2.0)
+        expected = AlphaFair(2, (2.0, 6.0), alpha).value(utilities.mean(axis=0))
         assert len(rewards) == 7
         assert info["episode"]["r"] == pytest.approx(expected, abs=1e-12)
         best = env.unwrapped.evaluate(info["fairest_model"]).mean(axis=0)
         assert info["fairest_fairness"] == pytest.approx(
-            fairness.fairness(best, alpha, u_min=2.0), abs=1e-10
+            AlphaFair(2, (2.0, 6.0), alpha).value(best), abs=1e-10
         )
         assert info["regret"] == pytest.approx(info["fairest_fairness"] - expected, abs=1e-10)
 
@@ -251,13 +251,26 @@ def test_utilities_outside_their_bounds_are_counted_not_clipped():
     assert info["violations"] == (utilities < 5).sum()
 
 
+def constants(dim, start, **more):
+    """Two users, three slots."""
+    return owo_env.Problem(
+        num_users=2,
+        dim=dim,
+        num_slots=3,
+        utility_bounds=(1.0, 3.0),
+        initial_model=start,
+        **more,
+    )
+
+
 class Fails(owo_env.Scenario):
     """The second user's utility of the second slot is NaN, once."""
 
     name = "fails"
-    problem = owo_env.Problem(2, 1, 3, 1.0, (1.0, 3.0), np.zeros(1))
+    reset_options = ("refuse",)
+    problem = constants(1, np.zeros(1))
 
-    def stream(self, rng, hindsight):
+    def stream(self, rng, fairness):
         return FailsOnce()
 
 
@@ -304,20 +317,20 @@ def test_nobody_can_write_into_the_model_that_all_start_from():
     with pytest.raises(ValueError, match="read-only"):
         problem.initial_model += 1.0
     mine = np.zeros(4)
-    problem = owo_env.Problem(2, 4, 3, 1.0, (1.0, 3.0), mine)
+    problem = constants(4, mine)
     mine += 1.0
     assert (problem.initial_model == 0).all()
 
 
 def test_models_are_never_whole_numbers():
-    assert owo_env.Problem(2, 2, 3, 1.0, (1.0, 3.0), [0, 0]).initial_model.dtype == float
+    assert constants(2, [0, 0]).initial_model.dtype == float
 
 
 @pytest.mark.parametrize("value", [5.0, np.nan, -np.inf])
 def test_the_first_model_lies_in_its_bounds(value):
     start = np.array([0.0, value])
     with pytest.raises(ValueError, match=r"initial_model is .* at index 1: must be finite and in"):
-        owo_env.Problem(2, 2, 3, 1.0, (1.0, 3.0), start, model_bounds=(-1.0, 1.0))
+        constants(2, start, model_bounds=(-1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from owo_env import fairness
+from owo_env.fairness import AlphaFair, sum_users
+from owo_env.problem import Problem
 
 ALPHAS = [0.0, 0.5, 1.0, 2.0, 5.0]
 U_MIN, U_MAX = 0.5, 4.0
@@ -14,12 +16,22 @@ alphas = st.floats(0.05, 8.0) | st.sampled_from(ALPHAS[1:])
 utilities = arrays(float, 3, elements=st.floats(U_MIN, U_MAX))
 
 
+def notion(alpha, users=3):
+    return AlphaFair(users, (U_MIN, U_MAX), alpha)
+
+
+def psi(f, p, u):
+    """Ψ, eq. 3."""
+    return f.conjugate(p) + sum_users(p * u)
+
+
 def test_known_values():
     u = np.array([2.0, 4.0])
     assert fairness.fairness(u, 0) == pytest.approx(4.0)  # Σ (u − 1)
     assert fairness.fairness(u, 1) == pytest.approx(np.log(8))
     assert fairness.fairness(u, 2) == pytest.approx(2 - 1 / 2 - 1 / 4)  # Σ (1 − 1/u)
-    assert fairness.conjugate(np.array([0.5, 0.25]), 1) == pytest.approx(np.log(8) - 2)
+    assert notion(1.0, 2).value(u) == pytest.approx(np.log(8))
+    assert notion(1.0, 2).conjugate(np.array([0.5, 0.25])) == pytest.approx(np.log(8) - 2)
     assert fairness.jain_index([1.0, 1.0, 1.0]) == pytest.approx(1.0)
     assert fairness.jain_index([1.0, 0.0, 0.0, 0.0]) == pytest.approx(0.25)
     assert fairness.price_of_fairness([2.0, 2.0], [1.0, 4.0]) == pytest.approx(0.2)
@@ -27,82 +39,130 @@ def test_known_values():
 
 @given(u=utilities)
 def test_alpha_one_is_the_limit(u):
-    near = (fairness.fairness(u, 1 - 1e-6) + fairness.fairness(u, 1 + 1e-6)) / 2
-    assert near == pytest.approx(fairness.fairness(u, 1), abs=1e-8)
+    near = (notion(1 - 1e-6).value(u) + notion(1 + 1e-6).value(u)) / 2
+    assert near == pytest.approx(notion(1.0).value(u), abs=1e-8)
 
 
 @given(u=utilities, p=arrays(float, 3, elements=st.floats(1e-2, 10)), alpha=alphas)
 def test_fenchel_inequality_is_tight_at_the_best_priorities(u, p, alpha):
-    value = fairness.fairness(u, alpha)
-    assert fairness.saddle(p, u, alpha) >= value - 1e-9 * (1 + abs(value))
-    best = fairness.fairness_gradient(u, alpha, U_MIN)
-    assert fairness.saddle(best, u, alpha) == pytest.approx(value, abs=1e-8, rel=1e-9)
-    assert fairness.dual_gradient(best, u, alpha) == pytest.approx(np.zeros(3), abs=1e-6)
+    f = notion(alpha)
+    value = f.value(u)
+    assert psi(f, p, u) >= value - 1e-9 * (1 + abs(value))
+    best = f.priorities(u)
+    assert psi(f, best, u) == pytest.approx(value, abs=1e-8, rel=1e-9)
+    assert f.dual_gradient(best, u) == pytest.approx(np.zeros(3), abs=1e-6)
 
 
 @given(u=st.floats(U_MIN, U_MAX), p=st.floats(0.1, 5), alpha=alphas.filter(lambda a: a > 0.2))
 def test_dual_gradient_is_the_derivative_of_psi(u, p, alpha):
-    step = 1e-6 * p
-    below, above = (
-        fairness.saddle(np.array([q]), np.array([u]), alpha) for q in (p - step, p + step)
-    )
+    f, step = notion(alpha, 1), 1e-6 * p
+    below, above = (psi(f, np.array([q]), np.array([u])) for q in (p - step, p + step))
     # w = −p, so ∂Ψ/∂w = −∂Ψ/∂p.
-    expected = fairness.dual_gradient(np.array([p]), np.array([u]), alpha)[0]
+    expected = f.dual_gradient(np.array([p]), np.array([u]))[0]
     assert (below - above) / (2 * step) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @given(u=arrays(float, 3, elements=st.floats(-20, U_MAX)), alpha=alphas)
 def test_extension_is_what_the_dual_on_w_computes(u, alpha):
     """min over w ∈ W of Ψ equals the extended F_α, utilities far below u_min included."""
-    p = np.geomspace(U_MAX**-alpha, U_MIN**-alpha, 4001)
-    dual = sum(fairness.saddle(p[:, None], u_k + np.zeros((len(p), 1)), alpha).min() for u_k in u)
-    extended = fairness.fairness(u, alpha, u_min=U_MIN)
+    f, alone = notion(alpha), notion(alpha, 1)
+    p = np.geomspace(U_MAX**-alpha, U_MIN**-alpha, 4001)[:, None]
+    dual = sum(psi(alone, p, u_k + np.zeros_like(p)).min() for u_k in u)
+    extended = f.value(u)
     assert extended <= dual + 1e-9 * (1 + abs(dual))
     assert extended == pytest.approx(dual, rel=1e-4, abs=1e-4)
 
 
 @given(u=arrays(float, (2, 3), elements=st.floats(-5, U_MAX)), alpha=alphas, mix=st.floats(0, 1))
 def test_extended_fairness_is_concave(u, alpha, mix):
-    f = [fairness.fairness(row, alpha, u_min=U_MIN) for row in u]
-    between = fairness.fairness(mix * u[0] + (1 - mix) * u[1], alpha, u_min=U_MIN)
-    assert between >= mix * f[0] + (1 - mix) * f[1] - 1e-9 * (1 + max(map(abs, f)))
+    f = notion(alpha)
+    ends = f.value(u)
+    between = f.value(mix * u[0] + (1 - mix) * u[1])
+    assert between >= mix * ends[0] + (1 - mix) * ends[1] - 1e-9 * (1 + np.abs(ends).max())
 
 
 @given(alpha=alphas, p=st.floats(0, 1))
 def test_strong_convexity_modulus_holds_on_w_and_is_attained(alpha, p):
     """∂²Ψ/∂w² = p^{−1/α − 1}/α ≥ u_min^{1+α}/α on W, with equality at p = u_min^−α."""
-    low, high = U_MAX**-alpha, U_MIN**-alpha
+    f = notion(alpha)
+    low, high = f.priority_bounds
     p = low + p * (high - low)
     curvature = p ** (-1 / alpha - 1) / alpha
-    assert curvature >= fairness.dual_modulus(alpha, U_MIN) * (1 - 1e-12)
-    assert high ** (-1 / alpha - 1) / alpha == pytest.approx(fairness.dual_modulus(alpha, U_MIN))
+    assert curvature >= f.modulus * (1 - 1e-12)
+    assert high ** (-1 / alpha - 1) / alpha == pytest.approx(f.modulus)
 
 
 @given(u=utilities, alpha=alphas, order=st.permutations(range(3)))
 def test_users_are_interchangeable(u, alpha, order):
-    assert fairness.fairness(u[list(order)], alpha) == pytest.approx(fairness.fairness(u, alpha))
+    assert notion(alpha).value(u[list(order)]) == pytest.approx(notion(alpha).value(u))
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_a_batch_has_the_bits_of_its_members(alpha):
-    u = np.random.default_rng(0).uniform(-1, 5, (257, 3))
-    batch = fairness.fairness(u, alpha, u_min=U_MIN)
-    columns = fairness.fairness(np.asfortranarray(u), alpha, u_min=U_MIN)
-    single = [fairness.fairness(row, alpha, u_min=U_MIN) for row in u]
-    assert (batch == single).all() and (batch == columns).all()
+    f, u = notion(alpha), np.random.default_rng(0).uniform(-1, 5, (257, 3))
+    u[::2] = np.maximum(u[::2], U_MIN)
+    batch, columns = f.value(u), f.value(np.asfortranarray(u))
+    single, numbers = [f.value(row) for row in u], [f.value_of(row.tolist()) for row in u]
+    assert (batch == single).all() and (batch == columns).all() and (batch == numbers).all()
+    assert (f.value(u[::2], above=True) == batch[::2]).all()
+
+
+def test_where_there_is_no_dual_nothing_is_stepped():
+    f, p = notion(0.0), np.ones(3)
+    assert f.step(p, np.array([1.0, 2.0, 3.0]), 1) is p
+    assert f.dual_bound(8) == 0 and f.priority_bounds == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: fairness.fairness([1.0, 2.0], -1), "alpha=-1"),
+        (lambda: notion(-1), "alpha=-1"),
+        (lambda: notion(np.nan), "alpha=nan"),
+        (lambda: AlphaFair(2, (1.0, 2.0), 1.0, "printed"), "constants"),
         (lambda: fairness.fairness([1.0, np.nan], 1), "finite"),
         (lambda: fairness.fairness([1.0, 0.0], 1), "positive"),
-        (lambda: fairness.conjugate([1.0, 0.0], 1), "positive"),
-        (lambda: fairness.conjugate([1.0, np.nan], 1), "positive"),
-        (lambda: fairness.conjugate([1.0, 0.5], 0), "alpha=0"),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# The problem that a notion belongs to.
+
+
+def problem(**changes):
+    given_ = dict(num_users=3, dim=1, num_slots=4, utility_bounds=(1.0, 3.0))
+    return Problem(**{**given_, "initial_model": np.zeros(1), **changes})
+
+
+def test_a_problem_is_judged_by_what_it_is_given():
+    assert problem().fairness == AlphaFair(3, (1.0, 3.0), 1.0) and problem().alpha == 1.0
+    assert problem(alpha=2).fairness == AlphaFair(3, (1.0, 3.0), 2.0)
+    other = problem().judged_by(AlphaFair(3, (1.0, 3.0), 5.0))
+    assert other.alpha == 5.0 and other.fairness.alpha == 5.0
+
+
+def test_the_gradients_bound_follows_the_notion():
+    steep = dict(l_max=3.0, smoothness=2.0, utility_bounds=(0.5, 3.0))
+    plain, fair = problem(**steep), problem(**steep, alpha=2.0)
+    most = AlphaFair(3, (0.5, 3.0), 2.0)
+    assert plain.gradient_bound == pytest.approx(3 / 0.5 * (2 * 2.0 * 2.5) ** 0.5)
+    assert plain.judged_by(most).gradient_bound == fair.gradient_bound
+    own = problem(gradient_bound=6.0, utility_bounds=(0.5, 3.0))
+    assert own.judged_by(most).gradient_bound == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fairness": AlphaFair(2, (1.0, 3.0))}, "num_users=2: must be 3"),
+        ({"fairness": AlphaFair(3, (1.0, 2.0))}, r"utility_bounds=\(1.0, 2.0\): must be"),
+        ({"fairness": AlphaFair(3, (1.0, 3.0)), "alpha": 2.0}, "alpha=2.0"),
+        ({"l_max": 4.0}, "l_max=4.0"),
+    ],
+)
+def test_a_notion_of_another_problem_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        problem(**changes)

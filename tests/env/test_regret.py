@@ -1,6 +1,7 @@
 """Regret, certificate and bounds against their definitions, other solvers and worked figures."""
 
 import math
+from dataclasses import replace
 
 import gymnasium as gym
 import hypothesis.strategies as st
@@ -10,9 +11,9 @@ import scipy.optimize
 from hypothesis import given, settings
 
 import owo_agents
-from owo_agents.learner.model_step import default_rate
-from owo_agents.learner.weighting import Dual
-from owo_env import fairness, regret
+from owo_agents.learner.step import default_rate
+from owo_agents.learner.weighting import DUALS
+from owo_env import regret
 from owo_env.problem import Problem
 
 ID = "AIRAN-FairMTL-v0"
@@ -20,7 +21,26 @@ ALPHAS = [0.5, 1.0, 2.0, 5.0]
 
 
 def problem(alpha=1.0, bounds=(2.0, 6.0), slots=4, users=2, **constants):
-    return Problem(users, 4, slots, alpha, bounds, np.zeros(4), (-1.0, 1.0), **constants)
+    return Problem(
+        num_users=users,
+        dim=4,
+        num_slots=slots,
+        alpha=alpha,
+        utility_bounds=bounds,
+        initial_model=np.zeros(4),
+        model_bounds=(-1.0, 1.0),
+        **constants,
+    )
+
+
+def psi(p, weights, utilities):
+    """Ψ, eq. 3."""
+    return float(p.fairness.conjugate(weights) + weights @ utilities)
+
+
+def best_fixed_weights(p, utilities):
+    """The comparator of R^w, the best in W for a whole round: p_k = ū_k^−α."""
+    return p.fairness.priorities(utilities.mean(axis=-2))
 
 
 def rounds(seed, alpha, count=3, slots=5, users=3):
@@ -36,22 +56,19 @@ def test_terms_are_the_papers_definitions(alpha):
     p, w, u, best = rounds(0, alpha)
     certificate = regret.certify(p, w, u, best)
     for t in range(len(w)):
-        primal = sum(
-            fairness.saddle(w[t, i], best[t, i], alpha) - fairness.saddle(w[t, i], u[t, i], alpha)
-            for i in range(5)
-        )
+        primal = sum(psi(p, w[t, i], best[t, i]) - psi(p, w[t, i], u[t, i]) for i in range(5))
         assert certificate.primal_regret[t] == pytest.approx(primal, rel=1e-12)
 
         def summed_saddle(q, t=t):
-            return sum(float(fairness.saddle(q, u[t, i], alpha)) for i in range(5))
+            return sum(psi(p, q, u[t, i]) for i in range(5))
 
-        low, high = p.priority_bounds
+        low, high = p.fairness.priority_bounds
         least = scipy.optimize.minimize(
-            summed_saddle, np.full(3, p.centre_priority), bounds=[(low, high)] * 3, tol=1e-14
+            summed_saddle, p.fairness.start, bounds=[(low, high)] * 3, tol=1e-14
         )
-        dual = sum(fairness.saddle(w[t, i], u[t, i], alpha) for i in range(5)) - least.fun
+        dual = sum(psi(p, w[t, i], u[t, i]) for i in range(5)) - least.fun
         assert certificate.dual_regret[t] == pytest.approx(dual, rel=1e-6, abs=1e-6)
-        assert regret.best_fixed_weights(p, u[t]) == pytest.approx(least.x, rel=1e-3)
+        assert best_fixed_weights(p, u[t]) == pytest.approx(least.x, rel=1e-3)
         residual = np.mean([-(w[t, i] - w[t].mean(0)) @ best[t, i] for i in range(5)])
         assert certificate.residual[t] == pytest.approx(residual, abs=1e-14)
 
@@ -68,7 +85,7 @@ def test_certificate_holds_whatever_is_played(seed, alpha):
 def test_certificate_is_tight_for_the_best_fixed_weights():
     """Both gaps of convexity close where weights are constant and best against θ*'s utilities."""
     p, _, u, best = rounds(1, 2.0)
-    w = regret.best_fixed_weights(p, best)[:, None].repeat(5, 1)
+    w = best_fixed_weights(p, best)[:, None].repeat(5, 1)
     certificate = regret.certify(p, w, u, best)
     assert certificate.residual == pytest.approx(0, abs=1e-14)
     assert certificate.slack == pytest.approx(0, abs=1e-12)
@@ -112,11 +129,11 @@ def test_bad_arrays_are_named(change, message):
 # Bounds.
 
 
-def dual_regret(p, sequence, round_=1, **choices):
+def dual_regret(p, sequence, round_=1, step_index="slot", **choices):
     """R^w of OWO-FMTL's weights on a sequence of utilities, in its ``round_``-th round."""
-    dual = Dual(p, **choices)
+    dual = DUALS[step_index](p, **choices)
     for _ in range(round_):
-        w = dual.start(())
+        w = dual.begin_round(())
     played = []
     for i, u in enumerate(sequence):
         played.append(w)
@@ -158,20 +175,21 @@ def test_round_indexed_step_breaks_bound_10():
 def test_papers_modulus_breaks_bound_10_where_u_min_is_below_one():
     small = problem(3.0, (0.25, 1.0), slots=128)
     poor = np.full((5000, 2), 0.25)
-    assert dual_regret(small, poor[:128], modulus="paper") > regret.dual_bound(small, "paper")
+    assert dual_regret(small, poor[:128], constants="paper") > regret.dual_bound(small, "paper")
     assert dual_regret(small, poor[:128]) < regret.dual_bound(small)
     large = problem(3.0, (0.25, 1.0), slots=5000)
-    assert dual_regret(large, poor, modulus="paper") > regret.dual_bound(large)
+    assert dual_regret(large, poor, constants="paper") > regret.dual_bound(large)
     assert dual_regret(large, poor) < 0.01 * regret.dual_bound(large)
 
 
 def test_corrected_constants_are_the_papers_at_alpha_one():
     p = problem(1.0, (2.0, 6.0), slots=32)
-    assert fairness.dual_modulus(1.0, 2.0, "paper") == fairness.dual_modulus(1.0, 2.0) == 4.0
-    assert regret.dual_gradient_bound(p) == pytest.approx(math.sqrt(2) * 4)
+    paper = replace(p.fairness, constants="paper")
+    assert paper.modulus == p.fairness.modulus == 4.0
+    assert p.fairness.dual_gradient_bound == pytest.approx(math.sqrt(2) * 4)
     assert regret.dual_bound(p) == pytest.approx(32 / 8 * (1 + math.log(32)))
     # Printed: max{1/2 − 2, 6 − 1/6}.
-    assert regret.dual_gradient_bound(p, "paper") == pytest.approx(math.sqrt(2) * (6 - 1 / 6))
+    assert paper.dual_gradient_bound == pytest.approx(math.sqrt(2) * (6 - 1 / 6))
 
 
 @settings(max_examples=100)
@@ -179,9 +197,9 @@ def test_corrected_constants_are_the_papers_at_alpha_one():
 def test_dual_gradient_is_within_its_bound_on_w(alpha, u_min, ratio, seed):
     p = problem(alpha, (u_min, u_min * ratio))
     rng = np.random.default_rng(seed)
-    w = rng.uniform(*p.priority_bounds, (50, 2))
-    g = fairness.dual_gradient(w, rng.uniform(*p.utility_bounds, (50, 2)), alpha)
-    assert np.linalg.norm(g, axis=1).max() <= regret.dual_gradient_bound(p) * (1 + 1e-12)
+    w = rng.uniform(*p.fairness.priority_bounds, (50, 2))
+    g = p.fairness.dual_gradient(w, rng.uniform(*p.utility_bounds, (50, 2)))
+    assert np.linalg.norm(g, axis=1).max() <= p.fairness.dual_gradient_bound * (1 + 1e-12)
 
 
 def test_primal_bound_at_its_best_step():

@@ -37,7 +37,16 @@ def play_round(env, agent, seed=None):
 
 
 def board(users=2, alpha=1.0, bounds=(1.0, 5.0), slots=4):
-    return Board(Problem(users, 1, slots, alpha, bounds, np.zeros(1)))
+    return Board(
+        Problem(
+            num_users=users,
+            dim=1,
+            num_slots=slots,
+            alpha=alpha,
+            utility_bounds=bounds,
+            initial_model=np.zeros(1),
+        )
+    )
 
 
 def width_of(frame, colour, column=slice(0, 350)):

@@ -243,9 +243,87 @@ def test_at_least_one_stream(num_envs):
         owo_env.AIRANVectorEnv(num_envs=num_envs)
 
 
-def test_scenario_without_vector_support_names_those_that_have_it():
-    with pytest.raises(ValueError, match=r"sinusoid.*vectorization_mode='sync'"):
-        native(scenario="rainbow-mnist")
+class Own(owo_env.Scenario):
+    """A scenario of somebody's own, which knows nothing of batches: user k's utility is 2 − k θ."""
+
+    name = "own"
+    problem = owo_env.Problem(
+        num_users=2,
+        dim=1,
+        num_slots=3,
+        utility_bounds=(0.5, 2.5),
+        initial_model=np.zeros(1),
+        model_bounds=(-1.0, 1.0),
+    )
+    has_oracle = True
+
+    def stream(self, rng, fairness):
+        return OwnStream(rng)
+
+
+class OwnStream(owo_env.Stream):
+    def __init__(self, rng):
+        self.rng = rng
+
+    def open_round(self, options):
+        self.shift = self.rng.uniform(0, 0.4)
+
+    def play(self, slot, model, weights, per_user):
+        slopes = np.array([[0.0], [-1.0]])
+        gradient = slopes if per_user else weights @ slopes
+        return [2.0, 2.0 - float(model[0]) - self.shift], gradient
+
+    def evaluate(self, model):
+        return np.tile([2.0, 2.0 - float(model[0]) - self.shift], (3, 1))
+
+    def fairest(self):
+        return np.array([-1.0]), np.array([2.0, 3.0 - self.shift])
+
+    def slot_info(self):
+        return {"shift": self.shift}
+
+    def round_info(self):
+        return {"loss": np.array([0.0, self.shift])}
+
+
+@pytest.mark.parametrize("mode", ["Disabled", "SameStep", "NextStep"])
+@pytest.mark.parametrize("gradients", ["weighted", "per_user"])
+def test_any_scenario_can_be_a_vector(gradients, mode):
+    """Stream by stream what the scalar environment gives, hindsight and further infos included."""
+    settings = {"scenario": Own(), "gradients": gradients, "alpha": 2.0}
+    batch = gym.make_vec(ID, num_envs=3, autoreset_mode=mode, **settings)
+    alone = [gym.make(ID, **settings) for _ in range(3)]
+    batch.reset(seed=4)
+    for n, env in enumerate(alone):
+        env.reset(seed=4 + n)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        action = {"model": rng.uniform(-1, 1, (3, 1)), "weights": rng.uniform(0, 1, (3, 2))}
+        obs, reward, done, _, info = batch.step(action)
+        for n, env in enumerate(alone):
+            one = env.step({key: value[n] for key, value in action.items()})
+            seen = obs if mode != "SameStep" or not done[n] else obs | info["final_obs"][n]
+            last = info if mode != "SameStep" or not done[n] else info["final_info"]
+            for key, value in one[0].items():
+                mine = seen[key] if mode == "SameStep" and done[n] else obs[key][n]
+                assert np.array_equal(mine, value), key
+            assert reward[n] == one[1] and done[n] == one[2]
+            for key, value in one[4].items():
+                assert np.array_equal(last[key][n], value), key
+    assert set(one[4]) >= {"shift", "loss", "regret", "mean_utilities", "violations"}
+
+
+def test_networks_in_a_vector_are_those_alone():
+    settings = {"scenario": "rainbow-mnist", "num_slots": 3}
+    batch = gym.make_vec(ID, num_envs=2, autoreset_mode="Disabled", **settings)
+    together = list(owo_agents.play(batch, owo_agents.make("owo-fmtl", batch), 2, seed=3))
+    for n in range(2):
+        env = gym.make(ID, **settings)
+        for a, b in zip(together, owo_agents.play(env, owo_agents.make("owo-fmtl", env), 2, 3 + n)):
+            assert np.array_equal(a.model[n], b.model) and a.model.dtype == np.float32
+            assert np.array_equal(a.utilities[n], b.utilities)
+            for key in ("validation_loss", "validation_accuracy", "bytes_up"):
+                assert np.array_equal(a.extras[key][n], b.extras[key])
 
 
 @pytest.mark.parametrize("mode", ["Disabled", "SameStep"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import owo_agents
-from owo_agents.learner.model_step import default_rate
+from owo_agents.learner.step import default_rate
 from owo_agents.playing import side_by_side
 from owo_env import regret
 

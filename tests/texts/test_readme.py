@@ -9,6 +9,7 @@ from places import REPOSITORY
 
 import owo_agents
 import owo_env
+from owo_agents.registry import registry
 
 README = REPOSITORY / "README.md"
 # Read before any test registers its own.
@@ -53,14 +54,26 @@ def test_the_two_commands_are_there():
     assert "make demo" in text and "make test" in text
 
 
-def test_contributing_s_scenario_and_agent_play_together(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text("\n".join(blocks(README.parent / "CONTRIBUTING.md")))
+RECIPES = blocks(README.parent / "CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_a_recipe_runs_alone(number, monkeypatch):
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+    exec(compile(RECIPES[number], f"recipe {number + 1}", "exec"), {"__name__": "recipe"})
+
+
+def test_contributing_s_scenario_and_agents_play_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+    (tmp_path / "mine.py").write_text("\n".join(RECIPES))
     monkeypatch.syspath_prepend(tmp_path)
     id_, settings = "AIRAN-FairMTL-v0", {"scenario": "mine:Lines", "num_slots": 8}
     one = gym.make(id_, **settings)
     many = gym.make_vec(id_, num_envs=3, autoreset_mode="Disabled", **settings)
     for env, batch in ((one, ()), (many, (3,))):
-        agent = owo_agents.make("mine:Mine", env)
-        records = list(owo_agents.play(env, agent, 2, seed=0, certify=True))
-        assert np.shape(records[-1].regret) == batch
-        assert np.all(records[-1].regret < 0.3)  # without learning 0.34 and more
+        for name in ("mine:Mine", "even"):
+            agent = owo_agents.make(name, env)
+            records = list(owo_agents.play(env, agent, 2, seed=0, certify=True))
+            assert np.shape(records[-1].regret) == batch
+            assert np.all(records[-1].regret < 0.3)  # without learning 0.34 and more
+            assert agent.savable()

@@ -22,12 +22,12 @@ from typing import Any
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from owo_agents import registry
 from owo_agents.benchmark.run.execution import OnRound, execute
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import AgentError
-from owo_env import scenarios
+from owo_agents.registry import registry as agents
+from owo_env.scenarios import registry as scenarios
 
 Outcome = Result | str
 Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Iterator[tuple[Cell, Outcome]]]
@@ -51,18 +51,17 @@ def attempt(
 
 def _known(cell: Cell) -> tuple[Any, Any]:
     """What this process knows by the names of the cell's agent and scenario."""
-    agents, found = registry.entries(), scenarios.entries()
+    known, found = agents.entries, scenarios.entries
     return (
-        {cell.agent: agents[cell.agent]} if cell.agent in agents else {},
+        {cell.agent: known[cell.agent]} if cell.agent in known else {},
         {cell.scenario: found[cell.scenario]} if cell.scenario in found else {},
     )
 
 
 def _elsewhere(known: tuple[Any, Any], cell: Cell, checkpoints: Path | None) -> Outcome:
     """:func:`attempt` in another process, which first learns those names."""
-    agents, found = known
-    registry.add(agents)
-    scenarios.add(found)
+    agents.add(known[0])
+    scenarios.add(known[1])
     return attempt(cell, None, checkpoints)
 
 

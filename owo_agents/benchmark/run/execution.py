@@ -22,7 +22,7 @@ from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing import side_by_side
 from owo_agents.playing.threads import one_thread
-from owo_agents.registry import problem_of
+from owo_env.problem import problem_of
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
 CHECKPOINT_EVERY = 8  # rounds
@@ -112,7 +112,7 @@ def _records(
         return side_by_side.play(env, agent, cell.rounds, cell.seed, certify)
     from owo_agents.playing import checkpoint
 
-    if checkpoints is not None and not certify and checkpoint.possible(agent):
+    if checkpoints is not None and not certify and agent.savable():
         path = checkpoints / f"{cell.key}.safetensors"
         every = min(CHECKPOINT_EVERY, cell.rounds)
         return checkpoint.resume(path, asdict(cell), env, agent, cell.rounds, cell.seed, every)

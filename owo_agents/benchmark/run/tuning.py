@@ -25,9 +25,8 @@ from owo_agents.benchmark.run.execution import make_env
 from owo_agents.benchmark.run.results import Result, Store
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.plan import AgentSpec, Experiment, Suite, Variant
-from owo_agents.learner.model_step import default_rate
-from owo_agents.registry import problem_of
-from owo_env.problem import Problem
+from owo_agents.learner.step import default_rate
+from owo_env.problem import Problem, problem_of
 
 SEEDS = (10_000, 10_001)
 EXTENSIONS = 3

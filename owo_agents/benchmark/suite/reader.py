@@ -41,11 +41,12 @@ from typing import Any
 
 import yaml
 
-from owo_agents import registry
 from owo_agents.benchmark.figures.metrics import OF_A_USER, WHOLE
 from owo_agents.benchmark.suite.cells import source_digest
 from owo_agents.benchmark.suite.plan import CHARTS, AgentSpec, Claim, Experiment, Suite, Variant
-from owo_env import checks, scenarios
+from owo_agents.registry import registry as agents
+from owo_env import checks
+from owo_env.scenarios import registry as scenarios
 
 _INHERITED = (
     "rounds",
@@ -212,7 +213,7 @@ class _Reader:
             charts=self._charts(*at("charts")),
             claims=self._claims(*at("claims"), agents),
             source=self.where((*path, "settings")),
-            digest=source_digest(data["scenario"], scenarios.entries()),
+            digest=source_digest(data["scenario"], scenarios.entries),
             seeded=self._texts(*at("seeded")),
         )
 
@@ -223,7 +224,7 @@ class _Reader:
             agent = arguments.pop("agent", label)
             if not isinstance(agent, str):
                 raise self._error((*path, label, "agent"), "must be an agent's name")
-            source, digest = self.where((*path, label)), source_digest(agent, registry.entries())
+            source, digest = self.where((*path, label)), source_digest(agent, agents.entries)
             for point in self._grid((*path, label, "grid"), arguments.pop("grid", None)):
                 values = " ".join(str(value) for value in point.values())
                 full = f"{label} {values}".strip()

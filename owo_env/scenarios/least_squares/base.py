@@ -1,7 +1,7 @@
 """The base of the convex scenarios: play, sufficient statistics and oracle of least squares.
 
-A scenario adds only how its data are drawn (:meth:`LeastSquares.draw`). One buffer of rounds
-serves one stream or a batch of N, so that both have the same data and the same physics.
+A scenario adds only how its data are drawn. One buffer of rounds serves one stream or a batch of
+N, so that both have the same data and the same physics.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from owo_env import checks
+from owo_env.fairness import Fairness, Smooth
 from owo_env.oracle import fairest_model
 from owo_env.problem import Problem
-from owo_env.scenarios.base import Scenario, Stream
-from owo_env.scenarios.least_squares.slots import SlotData, mapped, play_users
+from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
+from owo_env.scenarios.least_squares.slots import (
+    SlotData,
+    mapped,
+    play_batch,
+    play_users,
+    slot_of,
+)
 
 Floats = NDArray[np.floating]
-Generators = Sequence[np.random.Generator]
 Draw = TypeVar("Draw", bound=Callable[..., SlotData])
 
 SLOTS_PER_BLOCK = 512
@@ -43,31 +47,27 @@ class LeastSquares(Scenario):
     """Users whose losses are squared errors of one linear model θ ∈ Θ.
 
     Args:
-        problem: The scenario's constants.
-        l_max: Utility is l_max − loss; u_min < l_max ≤ u_max, since losses are ≥ 0.
+        problem: The scenario's constants; it must know l_max.
 
     Attributes:
-        problem: The scenario's constants; ``gradient_bound`` follows from ``smoothness`` where it
-            is not given.
         rounds_per_block: Rounds drawn at a time; depends on m alone, never on the number of
             streams, so that a stream's data do not depend on its neighbours.
 
     Raises:
-        ValueError: ``l_max`` above u_max or not above u_min.
+        ValueError: ``problem`` knows no l_max.
     """
 
     has_oracle: ClassVar[bool] = True
 
-    def __init__(self, problem: Problem, l_max: float) -> None:
-        u_min, u_max = problem.utility_bounds
-        self.l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
-        if problem.gradient_bound is None and problem.smoothness is not None:
-            problem = replace(problem, gradient_bound=gradient_bound(problem, self.l_max))
-        self.problem = problem
+    def __init__(self, problem: Problem) -> None:
+        if problem.l_max is None:
+            raise ValueError("problem: has no l_max, the utility of a user whose loss is 0")
+        self.l_max = problem.l_max
+        self.problem = replace(problem, convex=True)
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
 
     @abstractmethod
-    def draw(self, rngs: Generators, first_round: NDArray[np.integer]) -> SlotData:
+    def draw(self, rngs: Generators, first_round: Integers) -> SlotData:
         """The next ``rounds_per_block`` rounds of each stream.
 
         Args:
@@ -75,88 +75,77 @@ class LeastSquares(Scenario):
             first_round: The number (from 1) of each stream's first round in the block, (N,).
         """
 
-    def stream(self, rng: np.random.Generator, hindsight: bool) -> LeastSquaresStream:
-        return LeastSquaresStream(self, rng, hindsight)
+    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> LeastSquaresStream:
+        return LeastSquaresStream(self, rng, fairness)
 
-    def buffer(self, seeds: Sequence[int | None], hindsight: bool) -> RoundBuffer:
-        """The rounds of a stream for each seed."""
-        return RoundBuffer(self, [seeding.np_random(seed)[0] for seed in seeds], hindsight)
+    def batch(self, rngs: Generators, fairness: Fairness | None) -> LeastSquaresBatch:
+        return LeastSquaresBatch(self, rngs, fairness)
 
-    def fairest(self, H: Floats, b: Floats, s: Floats) -> tuple[Floats, Floats]:
-        """θ* and F_α of every round, eq. 2, from the means of xxᵀ, xy and y².
+    def fairest(self, moments: Sequence[Floats], fairness: Smooth) -> tuple[Floats, Floats]:
+        """θ* of every round and its mean utilities, eq. 2.
 
         Args:
-            H: Shape (rounds, d, d, K, N).
-            b: Shape (rounds, d, K, N).
-            s: Shape (rounds, K, N).
+            moments: Means over slots of xxᵀ (rounds, d, d, K, N), xy (rounds, d, K, N) and y²
+                (rounds, K, N).
+            fairness: What to maximize.
 
         Returns:
-            Shapes (rounds, d, N) and (rounds, N).
+            Shapes (rounds, d, N) and (rounds, K, N).
         """
-        problem = self.problem
-        rounds, d, users, n = b.shape
-        H_ = np.transpose(H, (0, 4, 3, 1, 2)).reshape(-1, users, d, d)
-        b_ = np.transpose(b, (0, 3, 2, 1)).reshape(-1, users, d)
-        s_ = np.transpose(s, (0, 2, 1)).reshape(-1, users)
-        models, values = [], []
-        for i in range(0, len(s_), ORACLE_BATCH):
-            part = slice(i, i + ORACLE_BATCH)
-            best = fairest_model(
-                H_[part],
-                b_[part],
-                s_[part],
+        rounds, n = moments[2].shape[0], moments[2].shape[-1]
+        # Rounds and streams side by side on the last axis, as the oracle wants them.
+        H, b, s = (np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments)
+        found = [
+            fairest_model(
+                *(a[..., i : i + ORACLE_BATCH] for a in (H, b, s)),
+                fairness=fairness,
                 l_max=self.l_max,
-                alpha=problem.alpha,
-                u_min=problem.utility_bounds[0],
-                bounds=problem.model_bounds,
-                anchor=problem.initial_model,
+                bounds=self.problem.model_bounds,
+                anchor=self.problem.initial_model,
             )
-            models.append(best.model)
-            values.append(best.fairness)
-        model = np.concatenate(models).reshape(rounds, n, d)
-        return model.swapaxes(1, 2).copy(), np.concatenate(values).reshape(rounds, n)
+            for i in range(0, rounds * n, ORACLE_BATCH)
+        ]
+
+        def laid(parts: Sequence[Floats]) -> Floats:
+            """(…, rounds · N) → (rounds, …, N)."""
+            whole = np.concatenate(parts, -1)
+            return np.moveaxis(whole.reshape(-1, rounds, n), 1, 0).copy()
+
+        return laid([f.model for f in found]), laid([f.utilities for f in found])
 
 
-def gradient_bound(problem: Problem, l_max: float) -> float:
-    """G_Θ of least squares where utilities are at least u_min: K u_min^−α √(2L(l_max − u_min)).
+class LeastSquaresBatch(Batch):
+    """N streams of a least-squares scenario, drawn (and solved) a block of rounds ahead.
 
-    A non-negative loss of smoothness L has ‖∇ℓ‖² ≤ 2Lℓ; here ℓ ≤ l_max − u_min, and priorities are
-    at most u_min^−α.
-    """
-    assert problem.smoothness is not None
-    u_min, _ = problem.utility_bounds
-    loss = l_max - u_min
-    return float(problem.num_users * u_min**-problem.alpha * (2 * problem.smoothness * loss) ** 0.5)
-
-
-class RoundBuffer:
-    """The present rounds of N streams, drawn (and solved) a block ahead.
-
-    Streams may stand at different rounds of their blocks: a caller can reset some of them alone.
+    Args:
+        scenario: The scenario.
+        rngs: One a stream.
+        fairness: What θ* is to maximize, or None.
 
     Attributes:
-        round: Number of each stream's present round, from 1; (N,).
         row: Where in the block each stream's present round lies; (N,).
+        data: The block.
+        best: θ* (rounds, d, N) and its mean utilities (rounds, K, N), or None.
     """
 
-    def __init__(self, scenario: LeastSquares, rngs: Generators, hindsight: bool) -> None:
-        self.scenario = scenario
-        self.hindsight = hindsight
+    def __init__(self, scenario: LeastSquares, rngs: Generators, fairness: Fairness | None) -> None:
+        if not (fairness is None or isinstance(fairness, Smooth)):
+            raise ValueError(f"{fairness}: has no exact oracle; pass hindsight=False to gym.make")
+        self.scenario, self.fairness = scenario, fairness
         self.rngs = list(rngs)
-        self.round = np.zeros(len(self.rngs), int)
+        self.round: Integers = np.zeros(len(self.rngs), int)
         self.row = np.full(len(self.rngs), scenario.rounds_per_block - 1)
-        self.data: SlotData | None = None
-        self.model: Floats | None = None
-        self.value: Floats | None = None
+        self.data: Any = None
+        self.best: tuple[Floats, Floats] | None = None
+        self._everyone = np.arange(len(self.rngs))
+        self._one_row: int | None = None  # the row of all streams, where it is the same
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        """Start stream ``n`` anew from ``rng``; ``open_round`` then opens its round 1."""
         self.rngs[n] = rng
         self.round[n] = 0
         self.row[n] = self.scenario.rounds_per_block - 1
 
-    def open_round(self, which: NDArray[np.integer]) -> None:
-        """Move the streams of index ``which`` to their next round."""
+    def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
         at = slice(None) if len(which) == len(self.rngs) else which
         dry = which[self.row[at] == self.scenario.rounds_per_block - 1]
         if len(dry):
@@ -164,24 +153,62 @@ class RoundBuffer:
         self.round[at] += 1
         self.row[at] += 1
         self.row[dry] = 0
+        self._one_row = int(self.row[0]) if (self.row == self.row[0]).all() else None
 
-    def _refill(self, which: NDArray[np.integer]) -> None:
+    def play(
+        self, slot: int | Integers, model: Floats, weights: Floats, per_user: bool, live: Mask
+    ) -> tuple[Floats, Floats]:
+        utilities, gradient = play_batch(
+            self.data.error,
+            self._slot(slot),
+            np.ascontiguousarray(model.T),
+            None if per_user else np.ascontiguousarray(weights.T),
+            self.scenario.l_max,
+        )
+        return utilities.T, gradient.T
+
+    def evaluate(self, model: Floats) -> Floats:
+        theta = np.ascontiguousarray(model.T)
+        slots = map(self._slot, range(self.scenario.problem.num_slots))
+        played = (play_batch(self.data.error, s, theta, None, self.scenario.l_max) for s in slots)
+        return np.moveaxis(np.array([utilities for utilities, _ in played]), -1, 0)
+
+    def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
+        if self.best is None:
+            return None
+        model, utilities = (array[self.row[which], :, which] for array in self.best)
+        return model, utilities
+
+    def round_info(self, which: Integers) -> dict[str, Any]:
+        about = self.data.about.items()
+        return {name: values[self.row[which], ..., which] for name, values in about}
+
+    def _slot(self, slot: int | Integers) -> list[Floats]:
+        """Slot ``slot`` (one for all, or one each) of each stream's own round."""
+        if self._one_row is not None and isinstance(slot, int):
+            return slot_of(self.data, self._one_row, slot)
+        return slot_of(self.data, self.row, np.broadcast_to(slot, self.row.shape), self._everyone)
+
+    def _refill(self, which: Integers) -> None:
         """Draw (and solve) the next block of the streams ``which``."""
         moments = []
         for i in range(0, len(which), STREAMS_PER_DRAW):
-            part = which[i : i + STREAMS_PER_DRAW]
-            data = self.scenario.draw([self.rngs[n] for n in part], self.round[part] + 1)
-            if self.hindsight:
+            members = which[i : i + STREAMS_PER_DRAW]
+            data = self.scenario.draw([self.rngs[n] for n in members], self.round[members] + 1)
+            if self.fairness is not None:
                 moments.append(data.moments())
-            self._store(data, part)
-        if self.hindsight:
-            solved = self.scenario.fairest(*(np.concatenate(m, -1) for m in zip(*moments)))
-            if self.model is None or self.value is None:
-                self.model, self.value = solved
-            else:
-                self.model[..., which], self.value[..., which] = solved
+            self._store(data, members)
+        if self.fairness is None:
+            return
+        whole = [np.concatenate(parts, -1) for parts in zip(*moments)]
+        solved = self.scenario.fairest(whole, self.fairness)
+        if self.best is None:
+            self.best = solved
+        else:
+            for kept, part in zip(self.best, solved):
+                kept[..., which] = part
 
-    def _store(self, data: SlotData, which: NDArray[np.integer]) -> None:
+    def _store(self, data: SlotData, which: Integers) -> None:
         """Put the streams ``which`` into the block, whose memory is used again and again."""
         if len(which) == len(self.rngs):
             self.data = data
@@ -197,12 +224,55 @@ class RoundBuffer:
             self.data.about[name][..., at] = values
 
 
-class LeastSquaresStream(Stream):
-    """One stream: the buffer's round as Python floats, which cost less than arrays of 4."""
+class Unrolled(LeastSquaresBatch):
+    """The first rounds of one stream as the one round of as many streams.
 
-    def __init__(self, scenario: LeastSquares, rng: np.random.Generator, hindsight: bool) -> None:
+    What depends on the data alone can so be played side by side.
+
+    Args:
+        scenario: The scenario.
+        rng: The stream's.
+        rounds: How many.
+        fairness: What θ* is to maximize, or None.
+    """
+
+    def __init__(
+        self,
+        scenario: LeastSquares,
+        rng: np.random.Generator,
+        rounds: int,
+        fairness: Fairness | None,
+    ) -> None:
+        super().__init__(scenario, [rng] * rounds, fairness)
+        self.round = np.arange(rounds)
+
+    def _refill(self, which: Integers) -> None:
+        scenario, rounds = self.scenario, len(which)
+        firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
+        if getattr(type(scenario).draw, "in_turn", False):
+            blocks = [scenario.draw([self.rngs[0]] * len(firsts), firsts)]
+        else:
+            blocks = [scenario.draw(self.rngs[:1], firsts[i : i + 1]) for i in range(len(firsts))]
+
+        def laid(*parts: NDArray[Any]) -> NDArray[Any]:
+            """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+            whole = np.moveaxis(whole, 0, -1).reshape(*whole.shape[1:-1], -1)
+            return np.ascontiguousarray(whole[None, ..., :rounds])
+
+        self.data = mapped(laid, *blocks)
+        if self.fairness is not None:
+            self.best = scenario.fairest(self.data.moments(), self.fairness)
+
+
+class LeastSquaresStream(Stream):
+    """One stream: the batch's round as Python floats, which cost less than arrays of 4."""
+
+    def __init__(
+        self, scenario: LeastSquares, rng: np.random.Generator, fairness: Fairness | None
+    ) -> None:
         self.scenario = scenario
-        self.buffer = RoundBuffer(scenario, [rng], hindsight)
+        self.batch = LeastSquaresBatch(scenario, [rng], fairness)
         self._rng = rng
         self._before: Mapping[str, Any] = {}  # the generator's state when the block was drawn
         self._all = np.array([0])
@@ -211,10 +281,8 @@ class LeastSquaresStream(Stream):
 
     def open_round(self, options: Mapping[str, Any]) -> None:
         self._advance()
-        data, row = self.buffer.data, int(self.buffer.row[0])
-        assert data is not None
-        self._error = data.error
-        self._slots = _as_floats(data, row)
+        self._error = self.batch.data.error
+        self._slots = _as_floats(self.batch.data, int(self.batch.row[0]))
 
     def play(
         self, slot: int, model: Floats, weights: Floats, per_user: bool
@@ -226,41 +294,37 @@ class LeastSquaresStream(Stream):
         return utilities, np.array(gradient)
 
     def evaluate(self, model: Floats) -> Floats:
-        theta = model.tolist()
-        played = (play_users(self._error, s, theta, None, self.scenario.l_max) for s in self._slots)
+        theta, l_max = model.tolist(), self.scenario.l_max
+        played = (play_users(self._error, s, theta, None, l_max) for s in self._slots)
         return np.array([utilities for utilities, _ in played])
 
     def round_info(self) -> dict[str, Any]:
-        data, row = self.buffer.data, self.buffer.row[0]
-        assert data is not None
-        return {name: values[row, ..., 0].copy() for name, values in data.about.items()}
+        return {name: value[0] for name, value in self.batch.round_info(self._all).items()}
 
-    def fairest(self) -> tuple[Floats, float] | None:
-        model, value, row = self.buffer.model, self.buffer.value, self.buffer.row[0]
-        if model is None or value is None:
-            return None
-        return model[row, :, 0].copy(), float(value[row, 0])
+    def fairest(self) -> tuple[Floats, Floats] | None:
+        best = self.batch.fairest(self._all)
+        return None if best is None else (best[0][0], best[1][0])
 
     def state_dict(self) -> dict[str, Any]:
-        buffer = self.buffer
+        batch = self.batch
         return {
             "generator": self._before,
-            "round": int(buffer.round[0]),
-            "row": int(buffer.row[0]),
+            "round": int(batch.round[0]),
+            "row": int(batch.row[0]),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the saved round's block again."""
-        buffer, number, row = self.buffer, int(state["round"]), int(state["row"])
+        batch, number, row = self.batch, int(state["round"]), int(state["row"])
         self._rng.bit_generator.state = state["generator"]
-        buffer.round[0], buffer.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
+        batch.round[0], batch.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
         self._advance()
-        buffer.round[0], buffer.row[0] = number, row
+        batch.round[0], batch.row[0] = number, row
 
     def _advance(self) -> None:
         before = self._rng.bit_generator.state
-        self.buffer.open_round(self._all)
-        if self.buffer.row[0] == 0:  # a new block
+        self.batch.open_rounds(self._all, {})
+        if self.batch.row[0] == 0:  # a new block
             self._before = before
 
 

@@ -25,14 +25,29 @@ class Recording:
     """Rounds of one stream; a user's loss in a slot is the mean of |y − θᵀx|² over S samples.
 
     Attributes:
-        features: x, real or complex, shape (rounds, m, K, S, d).
-        targets: y, likewise, shape (rounds, m, K, S).
-        about: What else is known of each round; arrays (rounds, …).
+        features: x, real or complex, shape (rounds, m, K, S, d), or (rounds, m, K, d) if S = 1.
+        targets: y, likewise, shape (rounds, m, K, S), or (rounds, m, K) if S = 1.
+        about: What else is known of each round, for ``info`` at its end; arrays (rounds, …).
+
+    Raises:
+        ValueError: The shapes do not fit each other.
     """
 
     features: Array
     targets: Array
     about: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        x, y = np.asarray(self.features), np.asarray(self.targets)
+        if x.ndim == 4 and y.ndim == 3:
+            x, y = x[:, :, :, None], y[..., None]
+        if x.ndim != 5 or y.shape != x.shape[:-1] or 0 in x.shape:
+            raise ValueError(
+                f"features have shape {x.shape} and targets {y.shape}: must be (rounds, slots, "
+                "users, samples, d) and (rounds, slots, users, samples), or both without samples"
+            )
+        object.__setattr__(self, "features", x)
+        object.__setattr__(self, "targets", y)
 
     def __getitem__(self, rounds: slice) -> Recording:
         """Some of the rounds."""
@@ -67,8 +82,7 @@ class Measured(LeastSquares):
     """A least-squares scenario that says what each stream measures (:meth:`measure`).
 
     Args:
-        problem: The scenario's constants.
-        l_max: Utility is l_max − loss.
+        problem: The scenario's constants, l_max among them.
         adversary: ``"none"``, or ``"blocks"``: the target of the first user changes its sign
             every ⌊√m⌋ slots.
 
@@ -76,9 +90,9 @@ class Measured(LeastSquares):
         ValueError: A setting is outside its domain.
     """
 
-    def __init__(self, problem: Problem, l_max: float, adversary: str = "none") -> None:
+    def __init__(self, problem: Problem, adversary: str = "none") -> None:
         checks.one_of("adversary", adversary, CONVEX)
-        super().__init__(problem, l_max)
+        super().__init__(problem)
         self.adversary = adversary
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from owo_env import checks
+from owo_env.fairness import Fairness
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.split_learning.heads import Loss, Modules
@@ -108,7 +109,7 @@ class SplitLearning(Scenario):
             initial_model=x_1,
         )
 
-    def stream(self, rng: np.random.Generator, hindsight: bool) -> SplitStream:
+    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> SplitStream:
         return SplitStream(self, rng)
 
     def corrupt(self, labels: Tensor, user: int, slot: int, number: int) -> Tensor:

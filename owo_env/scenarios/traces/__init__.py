@@ -1,4 +1,7 @@
-"""Measured traces in files: least-squares data by round, slot, user and sample (docs/scenarios/recorded.md)."""
+"""Measured traces in files: least-squares data by round, slot, user and sample.
+
+Their form is in docs/scenarios/recorded.md.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ def _record(scenario: LeastSquares, rng: np.random.Generator, first: int) -> Rec
         raise TypeError(f"scenario {scenario.name!r}: draws no samples that could be written")
     about = {name: values[..., 0] for name, values in data.about.items()}
     x, y = np.moveaxis(data.x[..., 0], 2, -1), data.y[..., 0]
-    return Recording(x[:, :, :, None], y[..., None], about)
+    return Recording(x, y, about)
 
 
 def _settings(scenario: LeastSquares) -> Mapping[str, Any]:

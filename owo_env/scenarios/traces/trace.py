@@ -95,15 +95,11 @@ class Arrays(Trace):
         for name, array in (("features", features), ("targets", targets)):
             if array.dtype.kind not in "iufc":
                 raise ValueError(f"{source}: {name} have type {array.dtype}: must be numbers")
-        if features.ndim == 4 and targets.ndim == 3:
-            features, targets = features[:, :, :, None], targets[..., None]
-        if features.ndim != 5 or targets.shape != features.shape[:-1] or 0 in features.shape:
-            raise ValueError(
-                f"{source}: features have shape {features.shape} and targets {targets.shape}: must "
-                "be (rounds, slots, users, samples, d) and (rounds, slots, users, samples), or "
-                "both without samples"
-            )
-        T, m, users, samples, d = features.shape
+        try:
+            whole = Recording(features, targets)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+        T, m, users, samples, d = whole.features.shape
         if user_class is not None and user_class.shape != (T, users):
             raise ValueError(
                 f"{source}: user_class has shape {user_class.shape}: must be {(T, users)}"
@@ -111,12 +107,11 @@ class Arrays(Trace):
         self.source = source
         self.shape = (T, m, users, samples, d)
         self.settings = settings or {}
-        self._features, self._targets, self._user_class = features, targets, user_class
+        self._whole, self._user_class = whole, user_class
 
     def _read(self, first: int, stop: int) -> Recording:
         about = {}
         if self._user_class is not None:
             about["user_class"] = np.array(self._user_class[first:stop], str)
-        return Recording(
-            np.array(self._features[first:stop]), np.array(self._targets[first:stop]), about
-        )
+        part = self._whole[first:stop]
+        return Recording(np.array(part.features), np.array(part.targets), about)

@@ -11,11 +11,10 @@ from hypothesis.extra.numpy import arrays
 
 import owo_agents
 import owo_env
-from owo_agents import registry
 from owo_agents.learner.initialization import RunningMean, make_initialization
-from owo_agents.learner.model_step import GradientAscent, default_rate, largest_stable_rate
-from owo_agents.learner.weighting import Constant, Dual, Normalized
-from owo_env.fairness import dual_modulus, fairness_gradient, saddle
+from owo_agents.learner.step import GradientAscent, default_rate, largest_stable_rate
+from owo_agents.learner.weighting import Constant, Dual, DualByRound, Normalized
+from owo_agents.registry import registry
 
 ID = "AIRAN-FairMTL-v0"
 
@@ -38,7 +37,7 @@ def problem(alpha=1.0, bounds=(0.5, 1.5), users=3, **kwargs):
 
 def run_dual(weighting, utilities):
     """The priorities played against a sequence of utilities (m, K)."""
-    p = weighting.start(())
+    p = weighting.begin_round(())
     played = [p]
     for i, u in enumerate(utilities[:-1]):
         p = weighting.update(p, u, i + 1)
@@ -56,10 +55,11 @@ def test_dual_stays_in_w_and_keeps_its_regret_bound(u, alpha):
     weighting = Dual(problem(alpha))
     p = run_dual(weighting, u)
     assert (p >= 1.5**-alpha - 1e-12).all() and (p <= 0.5**-alpha + 1e-12).all()
-    best = fairness_gradient(u.mean(axis=0), alpha, 0.5)
-    regret = saddle(p, u, alpha).sum() - saddle(best, u, alpha).sum()
-    bound = 3 * (1.5 - 0.5) ** 2 / (2 * dual_modulus(alpha, 0.5)) * (1 + np.log(40))
-    assert regret <= bound + 1e-9
+    f = weighting.fairness
+    best = f.priorities(u.mean(axis=0))
+    regret = f.conjugate(p).sum() + (p * u).sum() - len(u) * f.conjugate(best) - (best * u).sum()
+    modulus = 0.5 ** (1 + alpha) / alpha
+    assert regret <= 3 * (1.5 - 0.5) ** 2 / (2 * modulus) * (1 + np.log(40)) + 1e-9
 
 
 @given(u=st.floats(0.5, 1.5), alpha=st.sampled_from([0.5, 1.0, 2.0]))
@@ -80,14 +80,21 @@ def test_dual_converges_to_the_best_priorities_on_constant_utilities():
 
 def test_paper_modulus_is_a_longer_step_below_one():
     """u_min < 1 and α > 1: 1/u_min^{1+1/α} < 1/u_min^{1+α}; at α = 1 they agree."""
-    assert Dual(problem(2.0), modulus="paper").first_step < Dual(problem(2.0)).first_step
-    assert Dual(problem(1.0), modulus="paper").first_step == Dual(problem(1.0)).first_step
+
+    def first(alpha, constants="corrected"):
+        dual = Dual(problem(alpha), constants=constants)
+        return dual.fairness.first_step
+
+    assert first(2.0, "paper") < first(2.0)
+    assert first(1.0, "paper") == first(1.0)
 
 
 def test_constant_weights_are_shares_of_a_total():
-    p = Constant(problem(), (1, 1, 2), total=8).start((5,))
+    p = Constant(problem(), (1, 1, 2), total=8).begin_round((5,))
     assert p.shape == (5, 3) and p[0] == pytest.approx([2, 2, 4])
-    assert Constant(problem()).start(()).sum() == pytest.approx(Dual(problem()).start(()).sum())
+    assert Constant(problem()).begin_round(()).sum() == pytest.approx(
+        Dual(problem()).begin_round(()).sum()
+    )
 
 
 def test_normalized_keeps_the_shares_of_the_dual():
@@ -101,10 +108,10 @@ def test_normalized_keeps_the_shares_of_the_dual():
 @given(targets=arrays(float, (50, 4), elements=st.floats(-1, 1)))
 def test_running_mean_is_the_mean(targets):
     x = RunningMean(problem())
-    assert (x.start(()) == 0).all()
+    assert (x.begin_round(()) == 0).all()
     for t, target in enumerate(targets):
-        x.update(target)
-        assert x.start(()) == pytest.approx(targets[: t + 1].mean(axis=0), abs=1e-15 * 50)
+        x.end_round(target)
+        assert x.begin_round(()) == pytest.approx(targets[: t + 1].mean(axis=0), abs=1e-15 * 50)
 
 
 def test_the_other_initializations():
@@ -112,8 +119,8 @@ def test_the_other_initializations():
     after = {}
     for name in ("reptile", "continue", "reset"):
         x = make_initialization(problem(), name)
-        x.update(target)
-        after[name] = x.start(())[0]
+        x.end_round(target)
+        after[name] = x.begin_round(())[0]
     assert after == {"reptile": pytest.approx(0.05), "continue": 0.5, "reset": 0.0}
 
 
@@ -237,10 +244,11 @@ def test_an_agent_of_ones_own_needs_only_act():
         ("owo-fmtl", {"target": "next"}, ValueError, "unknown target 'next'"),
         ("owo-fmtl", {"initialization": "mean"}, ValueError, "initialization"),
         ("owo-fmtl", {"initialization": "continue", "rate": 0.5}, ValueError, "rate=0.5"),
-        ("cws", {"weights": (0.5, -0.5)}, ValueError, "weights"),
+        ("cws", {"shares": (0.5, -0.5)}, ValueError, "shares"),
+        ("cws", {"shares": (1, 1), "weights": (1, 1)}, ValueError, "another name of shares"),
         ("cws", {"weights": (0, 0)}, ValueError, "at least one must be positive"),
         ("cws", {"total": 0}, ValueError, "total=0"),
-        ("no.such.module:Agent", {}, ValueError, "cannot import 'no.such.module'"),
+        ("no.such.module:Agent", {}, ValueError, "there is no module 'no.such.module'"),
         ("owo_agents:Nobody", {}, ValueError, "has no 'Nobody'"),
         (f"{__name__}:NoAct", {}, ValueError, "no method act"),
         (f"{__name__}:NeedsAll", {}, ValueError, "gradients='per_user'"),
@@ -291,29 +299,28 @@ def test_a_factory_may_take_anything():
 
 
 def test_at_alpha_zero_w_is_a_point():
-    assert Dual(problem(0.0), (1, 1, 1)).start(()).tolist() == [1, 1, 1]
+    assert Dual(problem(0.0), (1, 1, 1)).begin_round(()).tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="at α = 0 W is a point"):
         Dual(problem(0.0), (1, 2, 1))
 
 
 def test_normalized_carries_what_its_inner_weighting_carries():
-    first, second = (Normalized(Dual(problem(), step_index="round")) for _ in range(2))
+    first, second = (Normalized(DualByRound(problem())) for _ in range(2))
     for _ in range(3):
-        first.start(())
+        first.begin_round(())
     second.load_state_dict(first.state_dict())
     u = np.array([0.6, 1.0, 1.4])
     for weighting in (first, second):
-        weighting.start(())
+        weighting.begin_round(())
     assert (first.update(u, u, 1) == second.update(u, u, 1)).all()
 
 
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
-        ({}, "RunningMean"),
-        ({"hindsight": False}, "RunningMean"),
-        ({"model_bounds": None}, "RunningMean"),
-        ({"model_bounds": None, "hindsight": False}, "Reptile"),
+        ({"convex": True}, "RunningMean"),
+        ({"convex": True, "hindsight": False, "model_bounds": None}, "RunningMean"),
+        ({}, "Reptile"),
     ],
 )
 def test_the_default_outer_loop(known, expected):
@@ -326,7 +333,7 @@ def test_what_act_hands_out_is_not_the_outer_loops_own():
     agent = owo_agents.make("owo-fmtl", env)
     agent.begin_round(*env.reset(seed=0))
     agent.act({}, {})["model"][:] = 0.5  # a wrapper that adds noise in place
-    assert (agent.initialization.start(()) == 0).all()
+    assert (agent.initialization.begin_round(()) == 0).all()
 
 
 def test_agents_are_called_by_the_name_they_were_made_by():
@@ -341,7 +348,7 @@ def test_an_agents_own_name_stays(monkeypatch):
     class Named(Still):
         name = "mine"
 
-    monkeypatch.setattr(registry, "_AGENTS", {"other": (Named, "")})
+    monkeypatch.setattr(registry, "entries", {"other": (Named, "")})
     assert owo_agents.make("other", gym.make(ID)).name == "mine"
 
 
@@ -367,7 +374,7 @@ def test_what_is_no_agent_is_refused_before_it_plays(monkeypatch):
 
     with pytest.raises(TypeError, match=r"must be an owo_agents\.Agent"):
         owo_agents.play(env, Duck(None), 1)
-    monkeypatch.setattr(registry, "_AGENTS", {"duck": (Duck, "")})
+    monkeypatch.setattr(registry, "entries", {"duck": (Duck, "")})
     with pytest.raises(ValueError, match="agent 'duck': Duck is no owo_agents"):
         owo_agents.make("duck", env)
 

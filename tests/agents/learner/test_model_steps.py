@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 import owo_agents
 import owo_env
-from owo_agents.learner.adaptive_step import AdaGradNorm, GuessFree, make_step
-from owo_agents.learner.model_step import largest_stable_rate
+from owo_agents.learner.step import AdaGradNorm, GuessFree, largest_stable_rate, make_step
 
 ID = "AIRAN-FairMTL-v0"
 

@@ -172,8 +172,8 @@ def test_an_agent_that_does_not_say_what_it_carries_is_not_checkpointed():
         def act(self, obs, info): ...
 
     env, agent = fresh("sinusoid", "owo-fmtl")
-    assert checkpoint.possible(agent)
-    assert not checkpoint.possible(Silent(agent.problem))
+    assert agent.savable()
+    assert not Silent(agent.problem).savable()
 
 
 class Momentum(owo_agents.Learner):
@@ -187,19 +187,25 @@ class Momentum(owo_agents.Learner):
 
 
 class Speaks(Momentum):
+    carried = (*owo_agents.Learner.carried, "velocity")
+
+
+class SpeaksItself(Speaks):
     def state_dict(self):
-        return {**super().state_dict(), "velocity": self.velocity}
+        return {"all of it": self.velocity}
 
 
 def test_an_agent_that_may_carry_more_than_it_says_is_not_checkpointed():
     _, plain = fresh("sinusoid", "owo-fmtl")
     parts = plain.weighting, plain.step, plain.initialization
-    assert checkpoint.possible(plain)
-    assert not checkpoint.possible(Momentum(*parts))
-    assert checkpoint.possible(Speaks(*parts))
+    assert plain.savable()
+    assert not Momentum(*parts).savable()
+    assert Speaks(*parts).savable() and SpeaksItself(*parts).savable()
+    with pytest.raises(TypeError, match="Momentum cannot be saved"):
+        Momentum(*parts).state_dict()
 
     class Mine(type(plain.weighting)):
         """A user's weighting, likewise."""
 
     plain.weighting = Mine(plain.problem)
-    assert not checkpoint.possible(plain)
+    assert not plain.savable()

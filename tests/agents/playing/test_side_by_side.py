@@ -54,7 +54,7 @@ def test_equals_rounds_in_turn_bit_for_bit(name, adversary, certify):
     theirs = list(owo_agents.play(env, in_turn, 20, seed=7, certify=certify))
     ours = list(side_by_side.play(env, at_once, 20, seed=7, certify=certify))
     assert_same_records(ours, theirs)
-    assert np.array_equal(in_turn.initialization.start(()), at_once.initialization.start(()))
+    assert np.array_equal(in_turn.initialization.x, at_once.initialization.x)
 
 
 def test_equals_rounds_in_turn_where_users_change_places():
@@ -122,8 +122,8 @@ def test_rounding_does_not_lead_the_start_out_of_bounds():
         start = RunningMean(dataclasses.replace(problem, initial_model=x))
         assert start.starts(np.stack([target, target])).max() <= 0.7
         in_turn = RunningMean(dataclasses.replace(problem, initial_model=x))
-        in_turn.update(target)
-        assert in_turn.start(()).max() <= 0.7
+        in_turn.end_round(target)
+        assert in_turn.x.max() <= 0.7
 
 
 def test_no_rounds_are_refused():

@@ -69,7 +69,7 @@ def test_tuned_wants_to_see_its_environment():
     env = make()
     agent = owo_agents.make("cws-tuned", env)
     obs, info = env.reset(seed=0)
-    with pytest.raises(RuntimeError, match="tuned by play"):
+    with pytest.raises(RuntimeError, match="never shown its environment"):
         agent.begin_round(obs, info)
 
 

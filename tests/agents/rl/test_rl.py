@@ -16,6 +16,7 @@ import owo_agents
 from owo_agents.benchmark.suite.cells import source_digest
 from owo_agents.rl.control import RoundView, WeightMap
 from owo_agents.rl.policy import FORMAT, Policy, described, fitting, shipped
+from owo_env.fairness import AlphaFair
 from owo_env.problem import Problem
 
 sb3 = pytest.importorskip("stable_baselines3")
@@ -203,14 +204,26 @@ def test_an_unfit_policy_is_refused(tmp_path):
     constant_policy(problem, [0.0, 0.0]).save(file)
     for name, other in {
         "num_users=2": problem_of(scenario="csi-prediction"),
-        "alpha=1": replace(problem, alpha=2.0),
-        "utility_bounds": replace(problem, utility_bounds=(1.0, 6.0)),
-        "dim=4": Problem(2, 3, 4, 1.0, (2.0, 6.0), np.zeros(3)),
+        "alpha=1": problem.judged_by(AlphaFair(2, (2.0, 6.0), 2.0)),
+        "utility_bounds": Problem(
+            num_users=2,
+            dim=4,
+            num_slots=32,
+            utility_bounds=(1.0, 6.0),
+            initial_model=np.zeros(4),
+        ),
+        "dim=4": Problem(
+            num_users=2,
+            dim=3,
+            num_slots=4,
+            utility_bounds=(2.0, 6.0),
+            initial_model=np.zeros(3),
+        ),
     }.items():
         with pytest.raises(ValueError, match=f"trained on test with {name}"):
             owo_agents.make("rl", other, path=str(file))
     with pytest.raises(ValueError, match=r"alpha=0\.0"):
-        RoundView(replace(problem, alpha=0.0))
+        RoundView(problem.judged_by(AlphaFair(2, (2.0, 6.0), 0.0)))
 
 
 def test_what_is_no_policy_is_refused(tmp_path):

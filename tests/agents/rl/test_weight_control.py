@@ -19,7 +19,14 @@ ENV = "AIRAN-FairMTL-Weights-v0"
 
 
 def problem(alpha=1.0, bounds=(0.4, 1.25), users=3, slots=8):
-    return Problem(users, 2, slots, alpha, bounds, np.zeros(2))
+    return Problem(
+        num_users=users,
+        dim=2,
+        num_slots=slots,
+        alpha=alpha,
+        utility_bounds=bounds,
+        initial_model=np.zeros(2),
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])

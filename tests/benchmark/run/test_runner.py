@@ -14,12 +14,12 @@ from places import TESTS
 
 import owo_agents
 import owo_env
-from owo_agents import registry
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Store
-from owo_env import scenarios
+from owo_agents.registry import registry
 from owo_env.scenarios import make_scenario, traces
+from owo_env.scenarios import registry as scenarios
 
 
 @pytest.fixture(autouse=True)
@@ -291,8 +291,8 @@ def test_more_rounds_than_a_trace_has_are_refused_before_any_work(tmp_path):
 def test_workers_know_what_was_registered_here(tmp_path, monkeypatch):
     from bench_helpers import Still
 
-    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
-    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+    monkeypatch.setattr(scenarios, "entries", dict(scenarios.entries))
 
     class Mine(Still):
         """Of no module that a worker could import by name."""
@@ -316,7 +316,7 @@ def test_backends_are_named():
 
 
 def test_what_cannot_be_sent_to_a_worker_stops_nobody_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
     lock = threading.Lock()
     owo_agents.register("locked", lambda problem: lock and owo_agents.cws(problem))
     store = Store(tmp_path)

@@ -8,7 +8,7 @@ from owo_agents.benchmark.run.execution import execute
 from owo_agents.benchmark.run.results import Result, Store
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.cells import Cell
-from owo_agents.learner.model_step import default_rate
+from owo_agents.learner.step import default_rate
 from owo_env.scenarios import make_scenario
 
 ETA = default_rate(make_scenario("sinusoid").problem)

@@ -7,11 +7,11 @@ import pytest
 from bench_helpers import SMALL, small
 
 import owo_agents
-from owo_agents import registry
 from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.reader import parse
+from owo_agents.registry import registry
 from owo_env.scenarios import make_scenario, traces
 
 TEXT = """\
@@ -149,9 +149,9 @@ def test_mistakes_are_named_by_line_and_key(tmp_path, old, new, message):
         ("scenario: sinusoid", "scenario: sinusiod", r"mine.yaml:10: .*did you mean 'sinusoid'"),
         ("num_slots: 4", "num_slotz: 4", r"mine.yaml:10: .*did you mean 'num_slots'"),
         ("alpha: [1.0, 2.0]", "alpha: [1.0, -1.0]", r"mine.yaml:10: .*alpha=-1.0"),
-        ("[0.5, 0.5]", "[0.5, -0.5]", r"mine.yaml:6: .*weights"),
+        ("[0.5, 0.5]", "[0.5, -0.5]", r"mine.yaml:6: .*shares"),
         ("agent: cws", "agent: csw", r"mine.yaml:6: .*unknown agent 'csw': did you mean 'cws'"),
-        ("agent: cws", "agent: 'nowhere:It'", r"mine.yaml:6: .*cannot import 'nowhere'"),
+        ("agent: cws", "agent: 'nowhere:It'", r"mine.yaml:6: .*there is no module 'nowhere'"),
         ("agent: cws", "agent: 'bench_helpers:NoAct'", r"mine.yaml:6: .*no method act"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
 
 def key_of(**experiment):
     one = {"scenario": "sinusoid", **experiment}
-    agents = {"agents": {"mine": None, "owo-fmtl": None}} if "mine" in registry._AGENTS else {}
+    agents = {"agents": {"mine": None, "owo-fmtl": None}} if "mine" in registry.entries else {}
     return small(experiments={"one": one}, **agents).cells()[0].key
 
 
@@ -258,7 +258,7 @@ def test_other_data_in_a_trace_make_other_cells(tmp_path):
 
 
 def test_another_class_under_a_registered_name_makes_other_cells(monkeypatch):
-    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
 
     class First(owo_agents.Agent):
         def act(self, obs, info):

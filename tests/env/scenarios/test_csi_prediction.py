@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import owo_agents
-from owo_agents.learner.model_step import default_rate
-from owo_env import fairness
+from owo_agents.learner.step import default_rate
+from owo_env.fairness import AlphaFair
 from owo_env.scenarios import make_scenario
 from owo_env.scenarios.csi_prediction import USERS, CsiPrediction
 
@@ -166,7 +166,7 @@ def test_smoothness_and_gradient_bound_hold_for_mean_slots():
     for theta in np.random.default_rng(1).uniform(-1, 1, (300, 4)):
         u = scenario.l_max - (s + (H @ theta - 2 * b) @ theta)
         good = (u >= problem.utility_bounds[0]).all(axis=-1)
-        p_max = problem.priority_bounds[1]
+        p_max = problem.fairness.priority_bounds[1]
         norm = np.linalg.norm(p_max * (2 * (b - H @ theta)).sum(axis=2), axis=-1)
         assert (norm[good] <= problem.gradient_bound).all()
         inside += good.sum()
@@ -240,7 +240,7 @@ def oracle_utilities(alpha, streams=8):
     scenario = make_scenario("csi-prediction", alpha=alpha)
     data = scenario.draw([np.random.default_rng(n) for n in range(streams)], np.ones(streams, int))
     H, b, s = data.moments()
-    model, _ = scenario.fairest(H, b, s)
+    model, _ = scenario.fairest((H, b, s), scenario.problem.fairness)
     quadratic = np.einsum("tin,tijkn,tjn->tkn", model, H, model)
     loss = quadratic - 2 * np.einsum("tin,tikn->tkn", model, b) + s
     return np.moveaxis(scenario.l_max - loss, -1, 1).reshape(-1, 4)
@@ -280,15 +280,16 @@ def equal_weights(rounds, total, alpha=1.0):
 def test_owo_fmtl_against_equal_weights():
     """K = 4, α = 1, 5 seeds: regret ≤ 1/5, worst user ≥ 25% higher, sum at most 3% lower.
 
-    Measured with T = 512: see docs/scenarios/csi-prediction.md; T = 64 here keeps the test short and is harder on
-    OWO-FMTL, whose first rounds start from nothing.
+    Measured with T = 512: see docs/scenarios/csi-prediction.md; T = 64 here keeps the test short
+    and is harder on OWO-FMTL, whose first rounds start from nothing.
     """
     rounds = 64
     regret, ours = run("owo-fmtl", rounds)
-    best = regret + fairness.fairness(ours, 1.0, 0.4)
+    fair = AlphaFair(4, (0.4, 1.25), 1.0)
+    best = regret + fair.value(ours)
     totals = (1.0, 4 / 0.825, 4 / 0.4)  # small, OWO-FMTL's at its start, its largest
     equal = [equal_weights(rounds, total) for total in totals]
-    regrets = [np.mean(best - fairness.fairness(u, 1.0, 0.4)) for u in equal]
+    regrets = [np.mean(best - fair.value(u)) for u in equal]
     rival = equal[int(np.argmin(regrets))]
     assert regret.mean() <= min(regrets) / 5
     assert ours.min(axis=-1).mean() >= 1.25 * rival.min(axis=-1).mean()

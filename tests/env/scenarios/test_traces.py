@@ -78,7 +78,7 @@ def test_replay_of_a_replay(tmp_path):
 def test_npz_is_mapped_not_read(tmp_path):
     traces.write(make_scenario("csi-prediction", **SMALL), tmp_path / "a.npz", 3, 0)
     trace = traces.open_trace(tmp_path / "a.npz")
-    base = trace._features
+    base = trace._whole.features
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
@@ -325,7 +325,7 @@ def test_the_adversary_flips_whole_numbers_too(kind):
             l_max=90.0,
             utility_bounds=(1.0, 90.0),
             adversary="blocks",
-        ).stream(np.random.default_rng(0), False)
+        ).stream(np.random.default_rng(0), None)
         for t in (kind, float)
     ]
     for stream in utilities:

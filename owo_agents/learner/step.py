@@ -1,18 +1,104 @@
-"""Model steps that need not know the problem's constants: AdaGrad-norm and a learned step."""
+"""Model step: how the shared model follows the users' gradients within a round."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import warnings
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_agents.learner.model_step import GradientAscent, ModelStep
+from owo_agents.learner.part import Part
 from owo_env import checks
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
+
+# §IV's rate, for problems whose constants nobody knows.
+PRACTICAL_RATE = 0.1
+
+
+def largest_stable_rate(problem: Problem) -> float:
+    """2/(K p_max L): gradient ascent's stability limit at full priority; ∞ where L is unknown.
+
+    Other notions than α-fairness have a limit and a largest Σp of their own.
+    """
+    if problem.smoothness is None:
+        return math.inf
+    return problem.fairness.limit / (problem.fairness.most * problem.smoothness)
+
+
+def default_rate(problem: Problem) -> float:
+    """η = min(D_Θ/(G_Θ√m), 2/(K p_max L)): Algorithm 1's step, kept stable.
+
+    Where D_Θ or G_Θ is unknown (Θ unbounded, deep scenarios) §IV's 0.1 takes the place of the
+    first term; where L is unknown the second is ∞.
+    """
+    rate = PRACTICAL_RATE
+    if problem.diameter is not None and problem.gradient_bound is not None:
+        rate = problem.diameter / (problem.gradient_bound * math.sqrt(problem.num_slots))
+    return min(rate, largest_stable_rate(problem))
+
+
+class ModelStep(Part):
+    """θ ← Π_Θ(θ + η g), eq. 5, with g an ascent direction; a subclass says what η is.
+
+    Models and gradients are (..., d) over leading batch axes.
+
+    Attributes:
+        learning_rate: η where it is a constant, else None.
+    """
+
+    learning_rate: Any = None
+
+    def begin_round(self, model: Floats) -> None:
+        """A round opens at the start ``model`` = x_t."""
+
+    @abstractmethod
+    def rate(self, model: Floats, gradient: Floats) -> Floats | float:
+        """η of this slot, broadcast against ``gradient``; called once a slot."""
+
+    def update(self, model: Floats, gradient: Floats) -> Floats:
+        """The next slot's model, shape (..., d), in the dtype of the problem."""
+        step = self.rate(model, gradient) * gradient
+        same = step.dtype == model.dtype and step.shape == model.shape
+        moved = np.add(model, step, out=step if same else None)
+        return self.problem.project(moved.astype(model.dtype, copy=False))
+
+    def end_round(self, target: Floats) -> None:
+        """The round is over; ``target`` is its θ*_t or what stands for it."""
+
+
+class GradientAscent(ModelStep):
+    """A constant step η.
+
+    Args:
+        problem: The problem.
+        learning_rate: η ≥ 0; default by :func:`default_rate`. Above the largest stable rate
+            it warns, naming both.
+
+    Raises:
+        ValueError: η is negative or not finite.
+    """
+
+    carried = ()
+
+    def __init__(self, problem: Problem, learning_rate: float | None = None) -> None:
+        super().__init__(problem)
+        given = default_rate(problem) if learning_rate is None else learning_rate
+        self.learning_rate = checks.number("learning_rate", given, low=0.0)
+        stable = largest_stable_rate(problem)
+        if self.learning_rate > stable * (1 + 1e-9):
+            warnings.warn(
+                f"learning_rate={self.learning_rate:g} is above the largest stable step "
+                f"{stable:g} = 2/(K p_max L): the model may oscillate between the walls of Θ",
+                stacklevel=2,
+            )
+
+    def rate(self, model: Floats, gradient: Floats) -> float:
+        return self.learning_rate
 
 
 def _square(vector: Floats) -> Floats:
@@ -38,6 +124,8 @@ class AdaGradNorm(ModelStep):
     Raises:
         ValueError: D_Θ is unknown, or not positive.
     """
+
+    carried = ()
 
     def __init__(self, problem: Problem, diameter: float | None = None) -> None:
         super().__init__(problem)
@@ -67,12 +155,13 @@ class GuessFree(ModelStep):
     η_i = max(r, max_{j≤i} ‖θ_j − x_1‖)/√(Σ_{j≤i} ‖g_j‖²) with r = 0.01 (1 + ‖x_1‖).
     """
 
+    carried = ("distances", "gradients")
     _NUDGE = 0.01
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self._distances: Floats | None = None  # Σ_s D_s² of the rounds before, (..., 1)
-        self._gradients: Floats | None = None  # Σ_s G_s²
+        self.distances: Floats | None = None  # Σ_s D_s² of the rounds before, (..., 1)
+        self.gradients: Floats | None = None  # Σ_s G_s²
 
     def begin_round(self, model: Floats) -> None:
         self._start = model
@@ -81,27 +170,18 @@ class GuessFree(ModelStep):
 
     def rate(self, model: Floats, gradient: Floats) -> Floats:
         self._squares = self._squares + _square(gradient)
-        if self._distances is not None and self._gradients is not None:
-            return _ratio(self._distances, self._gradients)
+        if self.distances is not None and self.gradients is not None:
+            return _ratio(self.distances, self.gradients)
         self._reach = np.maximum(self._reach, _square(model - self._start))
         return _ratio(self._reach, self._squares)
 
     def end_round(self, target: Floats) -> None:
         distance = _square(target - self._start)
-        if self._distances is None or self._gradients is None:
-            self._distances, self._gradients = distance, self._squares
+        if self.distances is None or self.gradients is None:
+            self.distances, self.gradients = distance, self._squares
         else:
-            self._distances = self._distances + distance
-            self._gradients = self._gradients + self._squares
-
-    def state_dict(self) -> dict[str, Any]:
-        if self._distances is None or self._gradients is None:
-            return {}
-        return {"distances": self._distances.copy(), "gradients": self._gradients.copy()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._distances = np.array(state["distances"]) if state else None
-        self._gradients = np.array(state["gradients"]) if state else None
+            self.distances = self.distances + distance
+            self.gradients = self.gradients + self._squares
 
 
 STEPS = ("fixed", "guess-free", "adagrad-norm")

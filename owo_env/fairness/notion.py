@@ -1,0 +1,115 @@
+"""What a notion of fairness is: a concave function of the users' mean utilities, with its dual."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def sum_users(values: Floats) -> Floats:
+    """Σ_k over the last axis, in order, whatever the memory layout."""
+    total = values[..., 0]
+    for k in range(1, values.shape[-1]):
+        total = total + values[..., k]
+    return total
+
+
+class Fairness(ABC):
+    """A fairness F of the mean utilities of K users, to be maximized (eq. 1).
+
+    With priorities p = −w in P = −W it is F(u) = min_{p ∈ P} C(p) + pᵀu, where C(p) = (−F)*(−p).
+    That holds for every real u: where a utility leaves its bounds below, F goes on along its
+    tangent.
+
+    Users lie on the last axis of arrays, batches in front. Sums over users run in explicit order,
+    so that a batch gives the same bits as its members one by one.
+
+    Attributes:
+        num_users: K.
+        utility_bounds: (u_min, u_max), which bound P.
+        limit: Gradient ascent is stable up to the step limit/(``most``·L).
+    """
+
+    limit: ClassVar[float] = 2.0
+    num_users: int
+    utility_bounds: tuple[float, float]
+
+    @property
+    @abstractmethod
+    def most(self) -> float:
+        """max Σ_k p_k over P."""
+
+    @property
+    @abstractmethod
+    def start(self) -> Floats:
+        """The priorities of a round's first slot, (K,): those of the centre utility."""
+
+    @property
+    def total(self) -> float:
+        """Σ_k of :attr:`start`."""
+        return float(sum_users(self.start))
+
+    @property
+    @abstractmethod
+    def priority_bounds(self) -> tuple[float, float]:
+        """The least and the largest priority that a user can have in P."""
+
+    @abstractmethod
+    def value(self, u: Floats, above: bool = False) -> Floats:
+        """F of utilities (..., K), shape (...).
+
+        Args:
+            u: The utilities.
+            above: Whether all are known to be at least u_min, which spares a look at them.
+        """
+
+    def value_of(self, means: Sequence[float]) -> float:
+        """F of one vector of plain numbers: the bits of :meth:`value`."""
+        return float(self.value(np.array(means)))
+
+    @abstractmethod
+    def priorities(self, u: Floats) -> Floats:
+        """∂F/∂u (..., K), a supergradient of F: the p in P that are best against ``u``."""
+
+    @abstractmethod
+    def conjugate_terms(self, p: Floats) -> Floats:
+        """What sums up to C(p) over the users, (..., K); infinite outside its domain."""
+
+    def conjugate(self, p: Floats) -> Floats:
+        """C(p) of priorities (..., K), shape (...)."""
+        return sum_users(self.conjugate_terms(p))
+
+    @abstractmethod
+    def step(self, p: Any, u: Any, i: Any) -> Any:
+        """The priorities of the slot after the i-th of a round, eq. 9, within P.
+
+        Args:
+            p: Those of slot i, (..., K).
+            u: The utilities of slot i, (..., K).
+            i: The slot's number, from 1.
+        """
+
+    @abstractmethod
+    def dual_bound(self, num_slots: int) -> float:
+        """Bound (10) on the dual regret R^w of :meth:`step` in a round of so many slots."""
+
+
+class Smooth(Fairness):
+    """A sum over users of functions with a continuous derivative, as Newton's method wants it."""
+
+    @abstractmethod
+    def change(self, u: Floats, change: Floats) -> Floats:
+        """The growth of each user's term from ``u`` to ``u + change``, without cancellation.
+
+        Both are (..., K), and so is the growth; sums over them are F(u + change) − F(u).
+        """
+
+    @abstractmethod
+    def bend(self, u: Floats, p: Floats) -> Floats:
+        """−∂²F/∂u_k² (..., K) where the :meth:`priorities` are ``p``; 0 where F is straight."""

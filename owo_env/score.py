@@ -1,0 +1,211 @@
+"""The tally of a round: sums of utilities → means → F, violations, and what ``info`` says of them.
+
+Twice, with the same bits: in plain numbers for one stream, where they cost less than arrays of a
+few, and in arrays for N streams.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env.fairness import Fairness
+
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+
+def told(
+    tally: Mapping[str, Any],
+    more: Mapping[str, Any],
+    fairness: Any,
+    best: tuple[Any, Any] | None,
+) -> dict[str, Any]:
+    """What ``info`` says at a round's end.
+
+    Args:
+        tally: Violations, mean utilities and their fairness.
+        more: What the scenario adds.
+        fairness: F reached.
+        best: θ* and F at it, where hindsight has them.
+    """
+    info = {**tally, **more}
+    if best is not None:
+        info["fairest_model"], info["fairest_fairness"] = best
+        info["regret"] = best[1] - fairness
+    return info
+
+
+class Score:
+    """The tally of one stream.
+
+    Args:
+        fairness: What is maximized.
+
+    Attributes:
+        slot: Slots counted in this round.
+        fairness: F of the mean utilities so far; 0 before the first slot.
+        violations: Utilities of the round outside [u_min, u_max].
+    """
+
+    def __init__(self, fairness: Fairness) -> None:
+        self._notion = fairness
+        self.open_round()
+
+    def open_round(self) -> None:
+        """Start from nothing."""
+        self.slot, self.fairness, self.violations = 0, 0.0, 0
+        self._sums = [0.0] * self._notion.num_users
+
+    @property
+    def means(self) -> list[float]:
+        """Mean utilities of the slots so far."""
+        return [total / self.slot for total in self._sums]
+
+    def add(self, utilities: Sequence[float]) -> float:
+        """Count a slot; by how much F of the means grew.
+
+        Raises:
+            FloatingPointError: A utility is not finite; the slot then counts for nobody.
+        """
+        u_min, u_max = self._notion.utility_bounds
+        slot, outside = self.slot + 1, 0
+        sums: list[float] = []
+        means: list[float] = []
+        for u_k, before in zip(utilities, self._sums):
+            if not u_min <= u_k <= u_max:
+                if not math.isfinite(u_k):
+                    raise FloatingPointError(f"the utility of user {len(sums)} is {u_k}")
+                outside += 1
+            sum_k = before + u_k
+            sums.append(sum_k)
+            means.append(sum_k / slot)
+        before = self.fairness
+        self.slot, self._sums = slot, sums
+        self.violations += outside
+        self.fairness = self._notion.value_of(means)
+        return self.fairness - before
+
+    def info(self, more: Mapping[str, Any], best: tuple[Floats, Floats] | None) -> dict[str, Any]:
+        """What ``info`` says at the round's end.
+
+        Args:
+            more: What the scenario adds.
+            best: θ* (d,) and its mean utilities (K,), where hindsight has them.
+        """
+        tally = {
+            "violations": self.violations,
+            "mean_utilities": np.array(self.means),
+            "fairness": self.fairness,
+        }
+        if best is None:
+            return told(tally, more, self.fairness, None)
+        value = self._notion.value_of(best[1].tolist())
+        return told(tally, more, self.fairness, (best[0], value))
+
+
+class Scores:
+    """The tallies of N streams, which may stand at different slots.
+
+    Arrays lie with the streams last.
+
+    Args:
+        fairness: What is maximized.
+        num_envs: N.
+        place: Says where stream n stands, for errors.
+
+    Attributes:
+        slot: Slots counted in each stream's round, (N,).
+        fairness: F of the mean utilities so far, (N,).
+        violations: Utilities outside [u_min, u_max], (N,).
+        in_step: Whether all streams stand at the same slot.
+    """
+
+    def __init__(self, fairness: Fairness, num_envs: int, place: Callable[[int], str]) -> None:
+        self._notion, self._size, self._place = fairness, num_envs, place
+        self.open_all()
+
+    def open_all(self) -> None:
+        """Start from nothing in every stream."""
+        n = self._size
+        self.slot, self.violations = np.zeros(n, int), np.zeros(n, int)
+        self.fairness: Floats = np.zeros(n)
+        self._sums: Floats = np.zeros((self._notion.num_users, n))
+        self.in_step = True
+        self._above = True  # no utility of the present rounds came near u_min
+
+    def open_rounds(self, mask: Mask) -> None:
+        """Start from nothing where ``mask``, (N,)."""
+        keep = ~mask
+        self.slot, self.violations = self.slot * keep, self.violations * keep
+        self.fairness, self._sums = self.fairness * keep, self._sums * keep
+        self.in_step = bool((self.slot == self.slot[0]).all())
+
+    def add(self, u: Floats, live: Mask | None = None) -> Floats:
+        """Count a slot of every stream (where ``live``); by how much F of the means grew, (N,).
+
+        Args:
+            u: Utilities, (K, N).
+            live: (N,), or None for all.
+
+        Raises:
+            FloatingPointError: A utility is not finite; it names the stream and the user.
+        """
+        u_min, u_max = self._notion.utility_bounds
+        low, high = extremes(u)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            k, n = np.argwhere(~np.isfinite(u))[0].tolist()
+            raise FloatingPointError(f"{self._place(n)}: the utility of user {k} is {u[k, n]}")
+        if low < u_min or high > u_max:
+            outside = ((u < u_min) | (u > u_max)).sum(axis=0)
+            self.violations = self.violations + (outside if live is None else outside * live)
+        slot, sums = self.slot + 1, self._sums + u
+        self._above = self._above and low > u_min * (1 + 1e-9)  # then so are all means
+        value = self._notion.value((sums / (slot[0] if self.in_step else slot)).T, self._above)
+        if live is not None:
+            slot = np.where(live, slot, self.slot)
+            sums = np.where(live, sums, self._sums)
+            value = np.where(live, value, self.fairness)
+        grown = value - self.fairness
+        self.slot, self._sums, self.fairness = slot, sums, value
+        return grown
+
+    def info(
+        self, ended: Mask, more: Mapping[str, Any], best: tuple[Floats, Floats] | None
+    ) -> dict[str, Any]:
+        """What ``info`` says of the streams whose rounds ended, zeros for the others; (N, …).
+
+        Args:
+            ended: Which, (N,).
+            more: What the scenario adds, (n, …) for the n of them.
+            best: θ* (n, d) and its mean utilities (n, K), where hindsight has them.
+        """
+        n = self.slot[ended][:1]  # all that ended stand at slot m
+        tally = {
+            "violations": self.violations[ended],
+            "mean_utilities": (self._sums[:, ended] / n).T,
+            "fairness": self.fairness[ended],
+        }
+        found = None if best is None else (best[0], self._notion.value(best[1]))
+        info = told(tally, more, tally["fairness"], found)
+        return {name: spread(values, ended) for name, values in info.items()}
+
+
+def spread(values: Any, where: Mask) -> NDArray[Any]:
+    """The values (n, …) at the n places where the mask is True, zeros (empty texts) elsewhere."""
+    values = np.asarray(values)
+    if where.all():
+        return values
+    whole = np.zeros((len(where), *values.shape[1:]), values.dtype)
+    whole[where] = values
+    return whole
+
+
+def extremes(values: Floats) -> tuple[float, float]:
+    """The smallest and the largest number, NaN if there is one; sooner than by ``min``, ``max``."""
+    flat = values.ravel("K")
+    return flat[flat.argmin()], flat[flat.argmax()]
