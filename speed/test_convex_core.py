@@ -68,12 +68,13 @@ def test_native_vector_against_sync_vector(hindsight, least):
 
 def test_native_vector_against_drawing_alone():
     env = native(1024, hindsight=False)
-    buffer = env.unwrapped.scenario.buffer(range(1024), hindsight=False)
+    rngs = [np.random.default_rng(n) for n in range(1024)]
+    batch = env.unwrapped.scenario.batch(rngs, None)
     everyone = np.arange(1024)
 
     def draw():
         for _ in range(BLOCK):
-            buffer.open_round(everyone)
+            batch.open_rounds(everyone, {})
 
     times = seconds({"played": player(env), "drawn": draw}, blocks=9)
     found = ratio(times["drawn"], times["played"])
@@ -188,17 +189,16 @@ def slsqp(H, b, s, alpha):
 def test_oracle_against_slsqp(alpha):
     scenario = make_scenario("sinusoid", num_slots=M, alpha=alpha)
     data = scenario.draw([np.random.default_rng(n) for n in range(32)], np.ones(32, int))
-    H, b, s = (np.moveaxis(a, -1, 1).reshape(512, *a.shape[1:-1]) for a in data.moments())
-    H, b = np.moveaxis(H, -1, 1), np.moveaxis(b, -1, 1)
-    few = 32
+    H, b, s = (np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], 512) for a in data.moments())
+    few, fairness = 32, scenario.problem.fairness
 
     def oracle():
         return fairest_model(
-            H, b, s, l_max=6.0, alpha=alpha, u_min=2.0, bounds=(-1, 1), anchor=np.zeros(4)
+            H, b, s, fairness=fairness, l_max=6.0, bounds=(-1, 1), anchor=np.zeros(4)
         )
 
     def reference():
-        return [slsqp(H[i], b[i], s[i], alpha) for i in range(few)]
+        return [slsqp(H[..., i].T, b[..., i].T, s[..., i], alpha) for i in range(few)]
 
     shortfall = np.array(reference()) - oracle().fairness[:few]
     assert shortfall.max() <= 1e-9

@@ -4,6 +4,7 @@ Ratios within one run, one torch thread: medians over interleaved blocks of slot
 process's own, which a busy machine does not stretch; on the GPU, where it waits, it is the wall's.
 """
 
+from dataclasses import replace
 from time import perf_counter, process_time
 
 import gymnasium as gym
@@ -76,27 +77,27 @@ class AnyLinear(nn.Module):
 def scenario(heads, **settings):
     made = RainbowMnist(**settings)
     if heads == "modules":
-        made.head = AnyLinear
+        made.setup = replace(made.setup, head=AnyLinear)
     return made
 
 
 def bare_loop(heads):
     """One slot of plain SGD on the fixed weighted loss ½ℓ_1 + ½ℓ_2: same batches, same heads."""
     made = scenario(heads, num_slots=LONG)
-    stream = made.stream(np.random.default_rng(0), False)
+    stream = made.stream(np.random.default_rng(0), None)
     stream.open_round({})
-    encoder, users, slot_number = made.encoder, stream.users, iter(range(LONG))
+    encoder, users, slot_number = made.setup.encoder, stream.users, iter(range(LONG))
     if heads == "modules":
-        assert isinstance(stream.heads, ModuleHeads)
-        modules = nn.ModuleList(stream.heads.heads)
+        assert isinstance(users.heads, ModuleHeads)
+        modules = nn.ModuleList(users.heads.heads)
         parameters = [*encoder.parameters(), *modules.parameters()]
     else:
-        weight, bias = (t.requires_grad_() for t in (stream.heads.weight, stream.heads.bias))
+        weight, bias = (t.requires_grad_() for t in (users.heads.weight, users.heads.bias))
         parameters = [*encoder.parameters(), weight, bias]
 
     def slot():
         i = next(slot_number)
-        inputs, labels = zip(*(user.batch(i) for user in users), strict=True)
+        inputs, labels = zip(*(users.batch(k, "train", i) for k in range(2)), strict=True)
         features = encoder(torch.cat(inputs)).view(2, 25, 50)
         if heads == "modules":
             losses = [
@@ -122,11 +123,10 @@ def test_slot_costs_little_more_than_a_bare_loop(heads, limit):
 
 def playing(per_user, **settings):
     """A function that plays one slot on a stream, without environment and agent."""
-    stream = scenario(None, num_slots=LONG, num_users=8, **settings).stream(
-        np.random.default_rng(0), False
-    )
+    made = scenario(None, num_slots=LONG, num_users=8, **settings)
+    stream = made.stream(np.random.default_rng(0), None)
     stream.open_round({})
-    model, weights, slots = stream.problem.initial_model, np.full(8, 0.5), iter(range(LONG))
+    model, weights, slots = made.problem.initial_model, np.full(8, 0.5), iter(range(LONG))
     return lambda: stream.play(next(slots), model, weights, per_user)
 
 

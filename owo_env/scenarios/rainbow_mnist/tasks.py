@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, pad
 from torch.utils.data import Dataset
 
 from owo_env.scenarios.rainbow_mnist.digits import Digits
+from owo_env.scenarios.split_learning.draws import Draw, generator
 from owo_env.scenarios.split_learning.tasks import Task
 
 Tensor = torch.Tensor
@@ -104,9 +105,9 @@ def members_of(task: int, pool: int, seed: int, cycle: int) -> NDArray[np.intege
         cycle: How often the pool was dealt before; it is dealt anew every 56 rounds.
     """
     if pool >= NUM_TASKS * TASK_SIZE:
-        dealt = np.random.default_rng((seed, cycle, 0)).permutation(pool)
+        dealt = generator(Draw.DEAL, seed, cycle).permutation(pool)
         return dealt[task * TASK_SIZE : (task + 1) * TASK_SIZE]
-    return np.random.default_rng((seed, cycle, 1, task)).permutation(pool)[:TASK_SIZE]
+    return generator(Draw.SHARE, seed, cycle, task).permutation(pool)[:TASK_SIZE]
 
 
 def task_number(user: int, number: int, seed: int) -> int:
@@ -115,7 +116,7 @@ def task_number(user: int, number: int, seed: int) -> int:
     A round's tasks are distinct, and in each cycle of 56 rounds every user meets every task once.
     """
     cycle, place = divmod(number - 1, NUM_TASKS)
-    rng = np.random.default_rng((seed, cycle, 2))
+    rng = generator(Draw.TASKS, seed, cycle)
     order, start = rng.permutation(NUM_TASKS), rng.permutation(NUM_TASKS)
     return int(order[(place + start[user]) % NUM_TASKS])
 

@@ -1,174 +1,300 @@
-"""The two ends of the radio link in split learning (Fig. 1): the server and a user.
+"""The radio link of split learning (Fig. 1): what crosses it between server and users.
 
-What crosses is features down and ∂ℓ/∂feature up (with ``split="u"`` also the front layers'
-output up and its gradient down). Labels, losses, heads and front layers never leave the user.
+Up go a job's inputs, or with ``split="u"`` the front layers' output; down come features; up goes
+∂ℓ_k/∂feature, and with ``split="u"`` the front layers' gradient comes down. Labels, losses, heads
+and front layers never leave the users.
 """
 
 from __future__ import annotations
 
-import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from owo_env.scenarios.split_learning.tasks import Task, batch_of
+from owo_env.scenarios.split_learning.draws import Draw, generator, seed_of
+from owo_env.scenarios.split_learning.heads import Loss, Modules, make_heads, make_modules
+from owo_env.scenarios.split_learning.tasks import (
+    Task,
+    TaskStream,
+    batch_of,
+    batch_order,
+    size_of,
+    task_of,
+)
 
-Floats = NDArray[np.floating]
 Tensor = torch.Tensor
 
+TRAFFIC = ("bytes_up", "bytes_down", "bytes_inputs")
 
-class Server:
-    """The RAN server: it holds the shared encoder, and nothing of any user.
 
-    The encoder runs in ``eval`` mode (no dropout, batch norm with frozen statistics), so that no
-    answer depends on a hidden random state or on who else is served in the same pass.
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a stream knows of its scenario; see there."""
+
+    encoder: nn.Module
+    head: Modules
+    front: Modules | None
+    tasks: Sequence[TaskStream]
+    losses: Sequence[Loss]
+    corrupt: Callable[[Tensor, int, int, int], Tensor]
+    num_slots: int
+    l_max: float
+    batch_size: int
+    head_learning_rate: float
+    heads: str
+    weights_scale_heads: bool
+    feedback: str
+    users_per_pass: int
+    device: torch.device
+
+
+class Users(ABC):
+    """K users as the server meets them, and the bytes that cross the link.
+
+    A call speaks of the users ``members``, who lie side by side; a tensor has what is theirs in
+    turn. Where the users are is a subclass's matter.
 
     Args:
-        encoder: Copied; its trainable parameters, flattened in order, are the model θ.
-        device: Where it computes.
+        num_users: K.
+        own_front: Whether users keep first layers, and so their raw inputs, for themselves.
 
     Attributes:
-        gradient: −Σ p_k ∂ℓ_k/∂θ gathered since :meth:`start`, on the device; (d,).
+        traffic: Bytes of each user, by the names in ``TRAFFIC``, since :meth:`start_slot`.
     """
 
-    def __init__(self, encoder: nn.Module, device: torch.device) -> None:
-        self.encoder = copy.deepcopy(encoder).to(device).eval()
-        parameters = [p for p in self.encoder.parameters() if p.requires_grad]
-        flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-        self.theta, self.gradient = flat, torch.zeros_like(flat)
-        at = 0
-        for p in parameters:  # parameters and gradients become windows of two flat vectors
-            window = slice(at, at + p.numel())
-            p.data = self.theta[window].view_as(p)
-            p.grad = self.gradient[window].view_as(p)
-            at += p.numel()
-        self._host = self.theta.cpu()  # the same memory where the device is the CPU
-        self._sent: Tensor | None = None
-        self._received: Tensor | None = None
+    def __init__(self, num_users: int, own_front: bool) -> None:
+        self.num_users, self.own_front = num_users, own_front
+        self.start_slot()
 
-    @property
-    def model(self) -> Floats:
-        """A copy of θ, (d,)."""
-        return self.theta.cpu().numpy().copy()
+    def start_slot(self) -> None:
+        """Count bytes from nothing."""
+        self.traffic = {name: [0] * self.num_users for name in TRAFFIC}
 
-    def load(self, model: Floats) -> None:
-        """Take θ for the passes to come."""
-        np.copyto(self._host.numpy(), model)
-        if self._host is not self.theta:
-            self.theta.copy_(self._host)
+    def send(self, members: slice, slot: int) -> Tensor:
+        """What goes up for the users' jobs of a slot, (U·B, …)."""
+        return self._counted_inputs(members, self._send(members, slot))
 
-    def start(self) -> None:
-        """Forget the gradient gathered so far."""
-        self.gradient.zero_()
-
-    def forward(self, inputs: Tensor, return_gradient: bool = False) -> Tensor:
-        """Features of the inputs (n, …), cut from the graph: what goes down to the users.
+    def answer(
+        self, members: slice, features: Tensor, rates: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """The users' losses (U,) and ∂ℓ_k/∂feature (U, B, …); then their heads take a step.
 
         Args:
-            inputs: Of one or more users, one after the other.
-            return_gradient: Whether :meth:`backward` shall give ∂/∂inputs.
+            members: Which users.
+            features: What comes down for what they sent last, (U, B, …).
+            rates: Each user's step size, on its own loss alone.
         """
-        self._received = inputs.detach().requires_grad_() if return_gradient else inputs
-        self._sent = self.encoder(self._received)
-        return self._sent.detach()
+        losses, upward = self._answer(members, features, rates)
+        self._count(members, "bytes_down", features)
+        self._count(members, "bytes_up", upward)
+        return losses, upward
 
-    def backward(self, upward: Tensor, weights: Tensor) -> Tensor | None:
-        """Scale each user's ∂ℓ_k/∂feature by −p_k and backpropagate it into ``gradient``.
+    def receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None:
+        """Let front layers take a step; ``gradient`` is ∂ℓ_k/∂sent, (U·B, …)."""
+        self._count(members, "bytes_down", gradient)
+        self._receive(members, gradient, rates)
+
+    def judge(
+        self, user: int, part: str, at: int | range, infer: Callable[[Tensor], Tensor], count: bool
+    ) -> tuple[float, float]:
+        """A user's loss and accuracy (nan where it has no meaning); nothing learns.
 
         Args:
-            upward: What the U users of the last :meth:`forward` sent up, (U, B, …).
-            weights: Their p_k, (U,).
-
-        Returns:
-            If asked for by ``return_gradient``, ∂ℓ_k/∂inputs (U·B, …): unweighted again, and
-            zero for a user with p_k = 0 (or next to it), from whom the server learns nothing.
+            user: Which.
+            part: Of its task: ``"train"``, ``"heldout"`` or ``"validation"``.
+            at: The slot whose batch it is, or the items of the validation data.
+            infer: The server: from what was sent to features.
+            count: Whether the bytes belong to the slot.
         """
-        assert self._sent is not None and self._received is not None
-        scale = -weights.view(-1, *[1] * (upward.ndim - 1))
-        torch.autograd.backward(self._sent, (upward * scale).reshape(self._sent.shape))
-        back = self._received.grad if self._received.requires_grad else None
-        self._sent = self._received = None
-        if back is None:
-            return None
-        least = torch.finfo(weights.dtype).tiny  # below, 1/p may be infinite
-        undone = torch.where(weights >= least, -1 / weights, 0.0).repeat_interleave(
-            len(back) // len(weights)
-        )
-        return back * undone.view(-1, *[1] * (back.ndim - 1))
+        member = slice(user, user + 1)
+        sent = self._show(user, part, at)
+        features = infer(sent)
+        if count:
+            self._counted_inputs(member, sent)
+            self._count(member, "bytes_down", features)
+        return self._judge(user, features)
 
-    @torch.no_grad()
-    def infer(self, inputs: Tensor) -> Tensor:
-        """Features without a trace, for judging a model."""
-        features: Tensor = self.encoder(inputs)
-        return features
+    def _counted_inputs(self, members: slice, sent: Tensor) -> Tensor:
+        self._count(members, "bytes_up" if self.own_front else "bytes_inputs", sent)
+        return sent
+
+    def _count(self, members: slice, name: str, crossing: Tensor) -> None:
+        users = range(members.start, members.stop)
+        for k in users:
+            self.traffic[name][k] += crossing.nbytes // len(users)
+
+    @abstractmethod
+    def open_round(self, number: int, fresh: bool) -> None:
+        """Take on the tasks of a round, ``fresh`` with new heads and front layers.
+
+        Raises:
+            ValueError: A task does not fit; the users then stay where they are.
+        """
+
+    @abstractmethod
+    def validation_size(self, user: int) -> int:
+        """How many items of validation data a user has in this round; 0 without any."""
+
+    @abstractmethod
+    def _send(self, members: slice, slot: int) -> Tensor: ...
+
+    @abstractmethod
+    def _answer(
+        self, members: slice, features: Tensor, rates: Sequence[float]
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None: ...
+
+    @abstractmethod
+    def _show(self, user: int, part: str, at: int | range) -> Tensor: ...
+
+    @abstractmethod
+    def _judge(self, user: int, features: Tensor) -> tuple[float, float]: ...
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What the users carry from round to round."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
 
 
-class User:
-    """A user: it keeps its task's data and labels, and with ``split="u"`` its front layers.
-
-    Its head is one of ``Heads``, where the heads of users that are served together lie side by
-    side.
+class LocalUsers(Users):
+    """Users in this process; the heads of those who are served together lie side by side.
 
     Args:
-        front: The user's own first layers, taken over, or None.
-        device: Where it computes.
+        setup: The scenario's.
+        seed: Of the stream: all draws depend on it, the round and what they are for.
     """
 
-    def __init__(self, front: nn.Module | None, device: torch.device) -> None:
-        self.device = device
-        self.front = front.to(device).eval() if front is not None else None
-        self._sent: Tensor | None = None
+    def __init__(self, setup: Setup, seed: int) -> None:
+        super().__init__(len(setup.tasks), setup.front is not None)
+        self.setup, self.seed = setup, seed
+        self._labels: list[Tensor] = []  # of what was sent last
+        self._sent: list[Tensor] = []  # with the front layers' graph
+        self._fresh_modules(0)
 
-    def open_round(
-        self,
-        task: Task,
-        order: NDArray[np.integer],
-        heldout: NDArray[np.integer] | None,
-    ) -> None:
-        """Take on a task; ``order`` and ``heldout`` say which items each slot uses, (m, B)."""
-        self.task = task
-        self.order = order
-        self.heldout = heldout
+    def open_round(self, number: int, fresh: bool) -> None:
+        tasks = [task_of(tasks, number, self.seed) for tasks in self.setup.tasks]
+        given = [task.validation is not None for task in tasks]
+        if any(given) != all(given):
+            raise ValueError(
+                f"round {number}: either every user's task has validation data or none"
+            )
+        orders = [self._orders(k, task, number) for k, task in enumerate(tasks)]
+        if fresh:
+            self._fresh_modules(number)
+        self.tasks, self.orders, self.round = tasks, orders, number
 
-    def batch(self, slot: int) -> tuple[Tensor, Tensor]:
-        """The slot's job, true labels: inputs (B, …) and labels (B, …)."""
-        return self._fetch(self.task.train, self.order[slot])
+    def validation_size(self, user: int) -> int:
+        data = self.tasks[user].validation
+        return 0 if data is None else size_of(data)
 
-    def heldout_batch(self, slot: int) -> tuple[Tensor, Tensor]:
-        """The slot's held-out data."""
-        assert self.task.heldout is not None and self.heldout is not None
-        return self._fetch(self.task.heldout, self.heldout[slot])
+    def _fresh_modules(self, number: int) -> None:
+        """New heads and front layers, drawn for a round."""
+        setup, users = self.setup, self.num_users
+        heads = make_modules(setup.head, users, seed_of(Draw.HEADS, self.seed, number))
+        self.heads = make_heads(heads, setup.losses, setup.device)
+        self.fronts: list[nn.Module] = []
+        if setup.front is not None:
+            fronts = make_modules(setup.front, users, seed_of(Draw.FRONTS, self.seed, number))
+            self.fronts = [front.to(setup.device).eval() for front in fronts]
 
-    def validation_batch(self, indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-        """Part of the validation data."""
-        assert self.task.validation is not None
-        return self._fetch(self.task.validation, indices)
+    def _orders(self, user: int, task: Task, number: int) -> dict[str, NDArray[np.integer]]:
+        """Which items of a part of the task make up each slot's batch, (m, B)."""
+        setup, rng = self.setup, generator(Draw.ORDER, self.seed, number, user)
+        orders = {}
+        for part in ("train", "heldout") if setup.feedback == "heldout" else ("train",):
+            where, data = f"the task of user {user} in round {number}", getattr(task, part)
+            if data is None:
+                raise ValueError(f"feedback='heldout': {where} has no heldout data")
+            size, batch = size_of(data), setup.batch_size
+            if batch > size:
+                raise ValueError(
+                    f"batch_size={batch}: must be at most {size}: {where} has no more {part} data"
+                )
+            orders[part] = batch_order(rng, size, batch, setup.num_slots)
+        return orders
 
-    def send(self, inputs: Tensor) -> Tensor:
-        """What goes up for these inputs: they themselves, or the front layers' output."""
-        if self.front is None:
-            return inputs
-        self._sent = self.front(inputs)
-        return self._sent.detach()
+    def batch(self, user: int, part: str, at: int | range) -> tuple[Tensor, Tensor]:
+        """Inputs (B, …) and labels (B, …); those of a slot's job as the adversary leaves them."""
+        items = np.asarray(at) if isinstance(at, range) else self.orders[user][part][at]
+        inputs, labels = batch_of(getattr(self.tasks[user], part), items)
+        inputs, labels = inputs.to(self.setup.device), labels.to(self.setup.device)
+        if part == "train" and isinstance(at, int):
+            labels = self.setup.corrupt(labels, user, at, self.round)
+        return inputs, labels
+
+    def _send(self, members: slice, slot: int) -> Tensor:
+        users = range(members.start, members.stop)
+        inputs, labels = zip(*(self.batch(k, "train", slot) for k in users))
+        self._labels = list(labels)
+        if not self.fronts:
+            return torch.cat(inputs)
+        self._sent = [self.fronts[k](x) for k, x in zip(users, inputs)]
+        return torch.cat([sent.detach() for sent in self._sent])
+
+    def _answer(
+        self, members: slice, features: Tensor, rates: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        return self.heads.answer(members, features, self._labels, rates)
+
+    def _receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None:
+        fronts = self.fronts[members]
+        for front, sent, part, rate in zip(
+            fronts, self._sent, gradient.chunk(len(fronts)), rates, strict=True
+        ):
+            sent.backward(part)
+            with torch.no_grad():
+                for p in front.parameters():
+                    if p.grad is not None:
+                        p.sub_(p.grad, alpha=rate)
+                        p.grad = None
+        self._sent = []
 
     @torch.no_grad()
-    def show(self, inputs: Tensor) -> Tensor:
-        """As :meth:`send`, with nothing to be learned from it."""
-        return inputs if self.front is None else self.front(inputs)
+    def _show(self, user: int, part: str, at: int | range) -> Tensor:
+        inputs, labels = self.batch(user, part, at)
+        self._labels = [labels]
+        return self.fronts[user](inputs) if self.fronts else inputs
 
-    def receive(self, gradient: Tensor, rate: float) -> None:
-        """Let the front layers take a step on the user's loss; ``gradient`` is ∂ℓ_k/∂sent."""
-        assert self.front is not None and self._sent is not None
-        self._sent.backward(gradient)
-        self._sent = None
-        with torch.no_grad():
-            for p in self.front.parameters():
-                if p.grad is not None:
-                    p.sub_(p.grad, alpha=rate)
-                    p.grad = None
+    def _judge(self, user: int, features: Tensor) -> tuple[float, float]:
+        (labels,) = self._labels
+        loss, outputs = self.heads.judge(user, features, labels)
+        return float(loss), _accuracy(outputs, labels)
 
-    def _fetch(self, data: object, indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-        inputs, labels = batch_of(data, indices)  # type: ignore[arg-type]
-        return inputs.to(self.device), labels.to(self.device)
+    def state_dict(self) -> dict[str, Any]:
+        fronts = [front.state_dict() for front in self.fronts]
+        return {
+            "seed": self.seed,
+            "heads": _arrays(self.heads.state_dict()),
+            "fronts": [_arrays(front) for front in fronts],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seed = int(state["seed"])
+        self.heads.load_state_dict(_tensors(state["heads"]))
+        for front, own in zip(self.fronts, state["fronts"], strict=True):
+            front.load_state_dict(_tensors(own))
+
+
+def _accuracy(outputs: Tensor, labels: Tensor) -> float:
+    if labels.is_floating_point() or outputs.ndim != 2 or labels.ndim != 1:
+        return float("nan")
+    return float((outputs.argmax(1) == labels).float().mean())
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: t.detach().cpu().numpy().copy() for name, t in tensors.items()}
+
+
+def _tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

