@@ -14,12 +14,16 @@ register("frozen", frozen, "control: no learning within the round, starts at the
 register("owo-normalized", owo_normalized, "control: OWO-FMTL's shares at a constant total")
 
 for _name, _path, _summary in (
-    ("ftl", "rivals.online:ftl", "rival: dual follow-the-leader, p = (mean utility so far)^−α"),
-    ("hedge", "rivals.online:hedge", "rival: exponential weights towards the worst user"),
+    (
+        "ftl",
+        "rivals.online:FollowTheLeader",
+        "rival: dual follow-the-leader, p = (mean utility)^−α",
+    ),
+    ("hedge", "rivals.online:Hedge", "rival: exponential weights towards the worst user"),
     ("slot-fair", "rivals.online:slot_fair", "rival: α-fairness within each slot"),
     (
         "dual-carried",
-        "rivals.online:dual_carried",
+        "rivals.online:DualCarried",
         "rival: OWO-FMTL without restarts of p",
     ),
     (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from owo_agents.carrying import Carries
 from owo_env import checks
+from owo_env.figure import Figure
 from owo_env.problem import Problem, attribute, problem_of
 from owo_env.spaces import GRADIENTS
 
@@ -30,12 +31,14 @@ class Agent(Carries, ABC):
         reset_options: Handed to ``env.reset(options=...)`` at each round.
         problem: What the agent was made for.
         name: What messages call the agent; :func:`owo_agents.make` says how it was made.
+        figures: What its reports count or measure, for tables and claims.
         learning_rate: The constant step η of its gradient ascent, whose bound (6) can be
             certified; None where there is none.
     """
 
     gradients: ClassVar[str | None] = None
     reset_options: Mapping[str, Any] = {}
+    figures: ClassVar[Sequence[Figure]] = ()
     name: str = ""
     learning_rate: float | None = None
 

@@ -32,7 +32,7 @@ class Carries:
         return all(part.savable() for part in self._values() if isinstance(part, Carries))
 
     def forgetful(self) -> bool:
-        """Whether it begins every round alike."""
+        """Whether it begins every round alike, so that rounds can be played side by side."""
         if self.carried is None:
             return False
         return all(isinstance(part, Carries) and part.forgetful() for part in self._values())

@@ -8,7 +8,8 @@ from typing import Any
 from typing_extensions import Unpack
 
 from owo_agents.agent import Agent
-from owo_agents.learner.methods import Parts
+from owo_agents.learner.methods import Parts, around
+from owo_agents.learner.weighting import Weighting
 from owo_env import checks
 from owo_env.problem import Problem, problem_of
 from owo_env.registry import Registry
@@ -21,8 +22,8 @@ POLICY = "rl:"  # what the name of a trained policy's agent begins with
 def _objection(found: Any) -> str | None:
     if not callable(found):
         return "is not a class or function"
-    if isinstance(found, type) and not callable(getattr(found, "act", None)):
-        return f"{found.__name__} has no method act(obs, info)"
+    if isinstance(found, type) and not (issubclass(found, Weighting) or hasattr(found, "act")):
+        return f"{found.__name__} has no method act(obs, info), and is no Weighting"
     return None
 
 
@@ -36,7 +37,8 @@ def register(name: str, factory: Factory | str, summary: str = "") -> None:
     Args:
         name: The agent's name; registering it again replaces it.
         factory: A class or function, or its path ``"package.module:name"``, which is imported
-            when it is first used.
+            when it is first used. Of a :class:`owo_agents.learner.Weighting`, OWO-FMTL's other
+            parts make an agent.
         summary: One line for ``owo list``.
     """
     registry.register(name, factory, summary)
@@ -50,7 +52,11 @@ def resolve(name: str) -> Factory:
     """
     if name.startswith(POLICY) and name not in registry.entries:
         return _policy(name.removeprefix(POLICY))
-    return registry.find(name)
+    found: Any = registry.find(name)
+    if isinstance(found, type) and issubclass(found, Weighting):
+        return around(found)
+    factory: Factory = found
+    return factory
 
 
 def _policy(path: str) -> Factory:

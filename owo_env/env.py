@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.fairness import Fairness
-from owo_env.render import Board
+from owo_env.render import Display
 from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
 from owo_env.score import Score
 from owo_env.spaces import (
@@ -109,7 +109,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode
-        self._board = None if render_mode is None else Board(self.problem)
+        self._display = None if render_mode is None else Display(self.problem)
         self.action_space = action_space(self.problem)
         self.observation_space = observation_space(self.problem, gradients)
         self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
@@ -143,8 +143,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._round += 1
         self._playing, self._over = True, False
         self._score.open_round()
-        if self._board is not None:
-            self._board.open_round(self._round)
+        if self._display is not None:
+            self._display.open_round(self._round)
         return zero_observation(self.problem, self.gradients), {"round": self._round, "slot": 0}
 
     def step(
@@ -179,8 +179,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if done:
             self._playing, self._over = False, True
             info |= score.info(stream.round_info(), self._best())
-        if self._board is not None:
-            self._board.record(utilities, weights, score.fairness, info)
+        if self._display is not None:
+            self._display.record(utilities, weights, score.fairness, info)
         return obs, reward, done, False, info
 
     def render(self) -> Any:
@@ -193,12 +193,12 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         Raises:
             gymnasium.error.ResetNeeded: No round was ever opened.
         """
-        if self._board is None:
+        if self._display is None:
             gym.logger.warn("render() needs a render_mode: pass 'rgb_array' or 'ansi' to gym.make")
             return None
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before render()")
-        return self._board.ansi() if self.render_mode == "ansi" else self._board.rgb_array()
+        return self._display.ansi() if self.render_mode == "ansi" else self._display.rgb_array()
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of any ``model`` (d,) in every slot of the round just ended.

@@ -21,7 +21,7 @@ INK, FAINT, ALARM, BEST = "#22303c", "#aab4bd", "#c0392b", "#1e8449"
 COLOURS = ("#3b76b5", "#e08a2e", "#3f9b6c", "#8c62b3", "#c7566b", "#5b9fa8", "#a58a3c", "#7a7f87")
 
 
-class Board:
+class Display:
     """Keeps what a picture of the present round needs, and draws it.
 
     Args:
@@ -178,37 +178,37 @@ class _Picture:
         self.past = _axes(figure, grid[1, 2], "fairness of the rounds played")
         self.dots = self.past.plot([], [], "o-", color=INK, ms=3, lw=0.8)[0]
 
-    def draw(self, board: Board) -> Frame:
-        """The frame of ``board`` as it stands."""
-        self.title.set_text(board.title())
-        self._move_users(board)
-        best = np.nan if board.best is None else board.best
-        self.line.set_data(range(1, len(board.fairness) + 1), board.fairness)
+    def draw(self, display: Display) -> Frame:
+        """The frame of ``display`` as it stands."""
+        self.title.set_text(display.title())
+        self._move_users(display)
+        best = np.nan if display.best is None else display.best
+        self.line.set_data(range(1, len(display.fairness) + 1), display.fairness)
         self.best.set_ydata([best, best])
-        _span(self.now, [*board.fairness, best])
-        self.best_text.set_visible(board.best is not None)
-        last = board.round if board.done else board.round - 1
-        first = last - len(board.past) + 1
-        self.dots.set_data(range(first, last + 1), board.past)
+        _span(self.now, [*display.fairness, best])
+        self.best_text.set_visible(display.best is not None)
+        last = display.round if display.done else display.round - 1
+        first = last - len(display.past) + 1
+        self.dots.set_data(range(first, last + 1), display.past)
         self.past.set_xlim(first - 0.5, max(last, first + 9) + 0.5)
-        _span(self.past, board.past)
+        _span(self.past, display.past)
         self.canvas.draw()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
-    def _move_users(self, board: Board) -> None:
-        (u_min, u_max), u = self.problem.utility_bounds, board.last
+    def _move_users(self, display: Display) -> None:
+        (u_min, u_max), u = self.problem.utility_bounds, display.last
         low, high = u_min - self.margin, u_max + self.margin
         for bar, u_k in zip(self.u_bars, u):
             bar.set_width(0.0 if np.isnan(u_k) else np.clip(u_k, low, high) - u_min)
             bar.set_edgecolor(ALARM if u_k < u_min or u_k > u_max else "none")
-        self.u_means.set_data(np.clip(board.means, low, high), range(len(u)))
-        self.p_top = max(self.p_top, board.weights.max())
+        self.u_means.set_data(np.clip(display.means, low, high), range(len(u)))
+        self.p_top = max(self.p_top, display.weights.max())
         self.p_axes.set_xlim(0.0, 1.25 * self.p_top)
-        for bar, p_k in zip(self.p_bars, board.weights):
+        for bar, p_k in zip(self.p_bars, display.weights):
             bar.set_width(p_k)
         for k, text in enumerate(self.p_texts):
-            text.set_text(f"{board.weights[k]:.3f}" if board.fairness else "")
-            text.set_x(board.weights[k] + 0.03 * self.p_top)
+            text.set_text(f"{display.weights[k]:.3f}" if display.fairness else "")
+            text.set_x(display.weights[k] + 0.03 * self.p_top)
 
 
 _GRID: dict[str, Any] = {

@@ -17,34 +17,30 @@ from owo_env.fairness import Fairness
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
+Best = tuple[Floats, Floats] | None  # θ* and its mean utilities, where hindsight has them
 
 
-def told(
-    tally: Mapping[str, Any],
-    more: Mapping[str, Any],
-    fairness: Any,
-    best: tuple[Any, Any] | None,
-) -> dict[str, Any]:
-    """What ``info`` says at a round's end.
+def _told(means: Any, fairness: Any, violations: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``info`` says at a round's end; ``more`` is the scenario's."""
+    return {
+        "violations": violations,
+        "mean_utilities": means,
+        "fairness": fairness,
+        **more,
+    }
 
-    Args:
-        tally: Violations, mean utilities and their fairness.
-        more: What the scenario adds.
-        fairness: F reached.
-        best: θ* and F at it, where hindsight has them.
-    """
-    info = {**tally, **more}
-    if best is not None:
-        info["fairest_model"], info["fairest_fairness"] = best
-        info["regret"] = best[1] - fairness
-    return info
+
+def _best(model: Floats, fairest: Any, fairness: Any) -> dict[str, Any]:
+    """What it says of hindsight."""
+    return {
+        "fairest_model": model,
+        "fairest_fairness": fairest,
+        "regret": fairest - fairness,
+    }
 
 
 class Score:
     """The tally of one stream.
-
-    Args:
-        fairness: What is maximized.
 
     Attributes:
         slot: Slots counted in this round.
@@ -60,11 +56,6 @@ class Score:
         """Start from nothing."""
         self.slot, self.fairness, self.violations = 0, 0.0, 0
         self._sums = [0.0] * self._notion.num_users
-
-    @property
-    def means(self) -> list[float]:
-        """Mean utilities of the slots so far."""
-        return [total / self.slot for total in self._sums]
 
     def add(self, utilities: Sequence[float]) -> float:
         """Count a slot; by how much F of the means grew.
@@ -90,28 +81,18 @@ class Score:
         self.fairness = self._notion.value_of(means)
         return self.fairness - before
 
-    def info(self, more: Mapping[str, Any], best: tuple[Floats, Floats] | None) -> dict[str, Any]:
-        """What ``info`` says at the round's end.
-
-        Args:
-            more: What the scenario adds.
-            best: θ* (d,) and its mean utilities (K,), where hindsight has them.
-        """
-        tally = {
-            "violations": self.violations,
-            "mean_utilities": np.array(self.means),
-            "fairness": self.fairness,
-        }
-        if best is None:
-            return told(tally, more, self.fairness, None)
-        value = self._notion.value_of(best[1].tolist())
-        return told(tally, more, self.fairness, (best[0], value))
+    def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
+        """What ``info`` says at the round's end: ``more`` by the scenario; θ* (d,), (K,)."""
+        means = np.array([total / self.slot for total in self._sums])
+        info = _told(means, self.fairness, self.violations, more)
+        if best is not None:
+            value = self._notion.value_of(best[1].tolist())
+            info |= _best(best[0], value, self.fairness)
+        return info
 
 
 class Scores:
-    """The tallies of N streams, which may stand at different slots.
-
-    Arrays lie with the streams last.
+    """The tallies of N streams, which may stand at different slots; arrays have them last.
 
     Args:
         fairness: What is maximized.
@@ -119,38 +100,31 @@ class Scores:
         place: Says where stream n stands, for errors.
 
     Attributes:
-        slot: Slots counted in each stream's round, (N,).
-        fairness: F of the mean utilities so far, (N,).
-        violations: Utilities outside [u_min, u_max], (N,).
+        slot, fairness, violations: As of :class:`Score`, (N,).
         in_step: Whether all streams stand at the same slot.
     """
 
     def __init__(self, fairness: Fairness, num_envs: int, place: Callable[[int], str]) -> None:
-        self._notion, self._size, self._place = fairness, num_envs, place
-        self.open_all()
-
-    def open_all(self) -> None:
-        """Start from nothing in every stream."""
-        n = self._size
-        self.slot, self.violations = np.zeros(n, int), np.zeros(n, int)
-        self.fairness: Floats = np.zeros(n)
-        self._sums: Floats = np.zeros((self._notion.num_users, n))
-        self.in_step = True
-        self._above = True  # no utility of the present rounds came near u_min
+        self._notion, self._place = fairness, place
+        self.slot = np.zeros(num_envs, int)
+        self.open_rounds(np.ones(num_envs, bool))
 
     def open_rounds(self, mask: Mask) -> None:
         """Start from nothing where ``mask``, (N,)."""
-        keep = ~mask
-        self.slot, self.violations = self.slot * keep, self.violations * keep
-        self.fairness, self._sums = self.fairness * keep, self._sums * keep
+        n = len(mask)
+        if mask.all():
+            self.slot, self.violations = np.zeros(n, int), np.zeros(n, int)
+            self.fairness: Floats = np.zeros(n)
+            self._sums: Floats = np.zeros((self._notion.num_users, n))
+            self._above = True  # no utility of the present rounds came near u_min
+        else:
+            keep = ~mask
+            self.slot, self.violations = self.slot * keep, self.violations * keep
+            self.fairness, self._sums = self.fairness * keep, self._sums * keep
         self.in_step = bool((self.slot == self.slot[0]).all())
 
     def add(self, u: Floats, live: Mask | None = None) -> Floats:
-        """Count a slot of every stream (where ``live``); by how much F of the means grew, (N,).
-
-        Args:
-            u: Utilities, (K, N).
-            live: (N,), or None for all.
+        """Count a slot (K, N) of every stream (where ``live``); by how much F grew, (N,).
 
         Raises:
             FloatingPointError: A utility is not finite; it names the stream and the user.
@@ -174,24 +148,12 @@ class Scores:
         self.slot, self._sums, self.fairness = slot, sums, value
         return grown
 
-    def info(
-        self, ended: Mask, more: Mapping[str, Any], best: tuple[Floats, Floats] | None
-    ) -> dict[str, Any]:
-        """What ``info`` says of the streams whose rounds ended, zeros for the others; (N, …).
-
-        Args:
-            ended: Which, (N,).
-            more: What the scenario adds, (n, …) for the n of them.
-            best: θ* (n, d) and its mean utilities (n, K), where hindsight has them.
-        """
-        n = self.slot[ended][:1]  # all that ended stand at slot m
-        tally = {
-            "violations": self.violations[ended],
-            "mean_utilities": (self._sums[:, ended] / n).T,
-            "fairness": self.fairness[ended],
-        }
-        found = None if best is None else (best[0], self._notion.value(best[1]))
-        info = told(tally, more, tally["fairness"], found)
+    def info(self, ended: Mask, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
+        """:meth:`Score.info` of the n streams whose rounds ``ended``; zeros for the others."""
+        means = (self._sums[:, ended] / self.slot[ended]).T
+        info = _told(means, self.fairness[ended], self.violations[ended], more)
+        if best is not None:
+            info |= _best(best[0], self._notion.value(best[1]), self.fairness[ended])
         return {name: spread(values, ended) for name, values in info.items()}
 
 

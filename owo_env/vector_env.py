@@ -220,11 +220,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         """Open the next round where ``mask``; their observation is zero, the others' stays."""
         batch = self._opened("")
         batch.open_rounds(self._everyone[mask], options or {})
+        self._scores.open_rounds(mask)
         if mask.all():
-            self._scores.open_all()
             self._over, self._some_over = np.zeros(self.num_envs, bool), False
             return self._zeros()
-        self._scores.open_rounds(mask)
         self._over = self._over & ~mask
         self._some_over = bool(self._over.any())
         obs = {key: value.copy() for key, value in obs.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
@@ -61,6 +62,22 @@ def compose(
         target,
         reset_heads,
     )
+
+
+def around(weighting: type[Weighting]) -> Callable[..., Learner]:
+    """The factory of agents around a weighting: it takes its arguments, and ``Parts``."""
+    own = list(inspect.signature(weighting).parameters.values())[1:]
+
+    def agent(problem: Problem, **given: Any) -> Learner:
+        mine = {p.name: given.pop(p.name) for p in own if p.name in given}
+        return compose(weighting(problem, **mine), **given)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parts = [inspect.Parameter(name, kind, default=None) for name in Parts.__optional_keys__]
+    first = inspect.Parameter("problem", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = [first, *(p.replace(kind=kind) for p in own), *parts]
+    agent.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return agent
 
 
 def owo_fmtl(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from safetensors.numpy import save_file
 
 from owo_agents.agent import Agent
 from owo_agents.playing.loop import RoundRecord, play
-from owo_env import checks
+from owo_env import checks, files
 
 FORMAT = 2
 _ARRAY, _TEXT = "array", "text"  # the keys that mark an array's place in the JSON tree
@@ -99,14 +98,9 @@ def save(
         "records": [_fields(record) for record in records],
     }
     text = json.dumps(_lift(tree, arrays))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic(path) as beside:
         save_file(arrays, beside, {"checkpoint": text})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load(

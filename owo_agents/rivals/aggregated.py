@@ -20,7 +20,8 @@ from typing_extensions import Unpack
 from owo_agents.agent import Info, Observation
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
-from owo_agents.rivals.per_user import Effective, PerUser
+from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
+from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.registry import load
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating]
 
 TOLERANCE = 1e-6
+UNSOLVED = Figure(
+    "unsolved",
+    "unsolved",
+    "share of slots in which FairGrad's weights miss its own equation by more than 1e-6",
+    better=-1,
+    reads="unsolved",
+    form="share",
+)
 _PROGRAMMING_ERRORS = (TypeError, AttributeError, ImportError, NameError)
 
 # What TorchJD's constructors ask for, from the problem (CAGrad's c is its authors').
@@ -95,6 +104,7 @@ class Aggregated(PerUser):
     """
 
     carried = PerUser.carried
+    figures = (FALLBACKS, UNSOLVED)
 
     def __init__(self, *parts: Any, build: Callable[[], Aggregator]) -> None:
         super().__init__(*parts)
@@ -178,6 +188,9 @@ def aggregated(
     return compose(Effective(problem), learner=partial(Aggregated, build=build), **parts)
 
 
+aggregated.figures = Aggregated.figures  # type: ignore[attr-defined]
+
+
 def torchjd_class(
     module: str,
     name: str,
@@ -214,6 +227,7 @@ def _named(aggregator: str) -> Callable[..., Learner]:
     ) -> Learner:
         return aggregated(problem, aggregator=aggregator, options=options, **parts)
 
+    method.figures = Aggregated.figures  # type: ignore[attr-defined]
     return method
 
 

@@ -101,27 +101,6 @@ class SlotFair(PerUser):
         return sum_users(np.swapaxes(weighted, -1, -2)), weights
 
 
-def ftl(problem: Problem, **parts: Unpack[Parts]) -> Learner:
-    """The best dual variable for the slots so far; see :class:`FollowTheLeader`."""
-    return compose(FollowTheLeader(problem), **parts)
-
-
-def dual_carried(problem: Problem, **parts: Unpack[Parts]) -> Learner:
-    """OWO-FMTL whose dual step never restarts; see :class:`DualCarried`."""
-    return compose(DualCarried(problem), **parts)
-
-
 def slot_fair(problem: Problem, **parts: Unpack[Parts]) -> Learner:
     """Ascent on each slot's own fairness; see :class:`SlotFair`."""
     return compose(Effective(problem), learner=SlotFair, **parts)
-
-
-def hedge(
-    problem: Problem,
-    *,
-    sharpness: float | None = None,
-    total: float | None = None,
-    **parts: Unpack[Parts],
-) -> Learner:
-    """Exponential weights over users; see :class:`Hedge`."""
-    return compose(Hedge(problem, sharpness, total), **parts)

@@ -11,8 +11,18 @@ from numpy.typing import NDArray
 from owo_agents.agent import Observation
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.weighting import Weighting
+from owo_env.figure import Figure
 
 Floats = NDArray[np.floating]
+
+FALLBACKS = Figure(
+    "fallbacks",
+    "fallbacks",
+    "share of slots in which the method's solver failed, and its stand-in was played",
+    better=-1,
+    reads="fallbacks",
+    form="share",
+)
 
 
 class Effective(Weighting):

@@ -15,6 +15,7 @@ from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
 from owo_agents.rivals.aggregated import torchjd_class
+from owo_agents.rivals.per_user import FALLBACKS
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -154,6 +155,9 @@ def scalarized(
     return compose(Scalarized(problem, build, weight_rate), **parts)
 
 
+scalarized.figures = (FALLBACKS,)  # type: ignore[attr-defined]
+
+
 def _named(scalarizer: str) -> Callable[..., Learner]:
     """The factory of a method that has a name of its own; its scalarizer is bound for good."""
 
@@ -167,6 +171,7 @@ def _named(scalarizer: str) -> Callable[..., Learner]:
         given: dict[str, Any] = {"options": options, "weight_rate": weight_rate}
         return scalarized(problem, scalarizer=scalarizer, **given, **parts)
 
+    method.figures = (FALLBACKS,)  # type: ignore[attr-defined]
     return method
 
 

@@ -41,6 +41,10 @@ class Learned(Weighting):
         self.view.add(utilities, p, slot)
         return self._decide()
 
+    def forgetful(self) -> bool:
+        """Not to be played side by side: matrix products have other bits in a batch."""
+        return False
+
     def _decide(self) -> Floats:
         return self.view.map.priorities(self.policy(self.view.observe()))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from owo_env import checks
+from owo_env import checks, files
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -99,9 +99,8 @@ class Policy:
             "training": dict(self.training),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, {"about": json.dumps(about, sort_keys=True)})
-        partial.replace(path)
+        with files.atomic(path) as beside:
+            save_file(tensors, beside, {"about": json.dumps(about, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:

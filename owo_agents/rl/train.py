@@ -26,7 +26,7 @@ from owo_agents.playing.loop import play
 from owo_agents.playing.threads import one_thread
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
-from owo_env import checks
+from owo_env import checks, files
 from owo_env.problem import Problem, problem_of
 
 try:
@@ -293,9 +293,8 @@ class _Keeper(BaseCallback):
             policy.save(self.folder / f"best{SUFFIX}")
         policy.save(self.folder / f"last{SUFFIX}")
         state = {"parameters": self.model.get_parameters(), "steps": steps, "best": self.best}
-        partial = self.folder / "checkpoint.pt.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        with files.atomic(self.folder / "checkpoint.pt") as beside:
+            torch.save(state, beside)
         self.on_progress(steps, mean)
 
 

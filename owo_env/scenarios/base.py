@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env.fairness import Fairness
+from owo_env.figure import Figure
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -140,6 +141,7 @@ class Scenario(ABC):
         rounds: How many rounds a stream has; None means without end.
         has_oracle: Whether its streams know the fairest model in hindsight.
         reset_options: What ``env.reset(options=…)`` may name beside ``reset_heads``.
+        figures: What its runs are measured by beside utility, for tables and claims.
     """
 
     name: ClassVar[str]
@@ -147,6 +149,7 @@ class Scenario(ABC):
     rounds: int | None = None
     has_oracle: ClassVar[bool] = False
     reset_options: ClassVar[Sequence[str]] = ()
+    figures: ClassVar[Sequence[Figure]] = ()
 
     @abstractmethod
     def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> Stream:

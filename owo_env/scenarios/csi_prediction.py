@@ -11,15 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.radio import profiles
 from owo_env.radio.channel import Grid, channels, complex_normal
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 
 PAST = 4  # P, the latest estimates that the filter sees
-L_MAX = 1.25
 RARE = 3.0  # standard deviations that are reckoned with
 GRID = Grid()
+NMSE = Figure(
+    "nmse_db",
+    "NMSE dB",
+    "mean NMSE in dB of the predicted channel, relative to its power,",
+    better=-1,
+    digits=2,
+    reads="loss",
+    per_user=True,
+    form="dB",
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ class CsiPrediction(Measured):
     """
 
     name: ClassVar[str] = "csi-prediction"
+    figures = (NMSE,)
 
     def __init__(
         self,
@@ -129,7 +140,7 @@ class CsiPrediction(Measured):
         shuffle: bool = True,
         drift: int = 0,
         adversary: str = "none",
-        l_max: float = L_MAX,
+        l_max: float = 1.25,
         utility_bounds: tuple[float, float] = (0.4, 1.25),
     ) -> None:
         self.users = _users(mix, num_users, users)

@@ -360,3 +360,62 @@ def test_a_scenario_by_its_path():
     ):
         with pytest.raises(ValueError, match=message):
             owo_env.make_scenario(path)
+
+
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reset_haeds": True}, "unknown reset option 'reset_haeds': did you mean 'reset_heads'"),
+        ({"reset_heads": "yes"}, "reset_heads='yes': must be true or false"),
+    ],
+)
+def test_reset_options_that_nobody_has_are_refused(vector, options, message):
+    env = gym.make_vec(ID, num_envs=2) if vector else gym.make(ID)
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=0, options=options)
+
+
+def test_the_same_data_are_judged_by_any_alpha_also_as_a_ready_object():
+    scenario = owo_env.make_scenario("sinusoid", num_slots=8, alpha=2.0)
+    infos = {}
+    for name, settings in {
+        "its own": {"scenario": scenario},
+        "by name": {"scenario": "sinusoid", "num_slots": 8, "alpha": 2.0},
+        "by mapping": {"scenario": {"name": "sinusoid", "num_slots": 8, "alpha": 2.0}},
+        "another": {"scenario": scenario, "alpha": 0.5},
+        "a notion": {"scenario": scenario, "fairness": AlphaFair(2, (2.0, 6.0), 0.5)},
+    }.items():
+        env = gym.make(ID, **settings)
+        infos[name], *_ = random_round(env, np.random.default_rng(0), seed=3)
+    assert scenario.problem.alpha == 2.0
+    for name, twin in (("by name", "its own"), ("by mapping", "its own"), ("a notion", "another")):
+        assert data_equivalence(infos[name], infos[twin])
+    one, other = infos["its own"], infos["another"]
+    assert (one["mean_utilities"] == other["mean_utilities"]).all()
+    assert one["regret"] != other["regret"]
+    with pytest.raises(ValueError, match="give one of the two"):
+        owo_env.AIRANEnv(scenario, alpha=1.0, fairness=AlphaFair(2, (2.0, 6.0)))
+
+
+class Wrong(Fails):
+    """Its oracle tells F instead of the mean utilities."""
+
+    has_oracle = True
+
+    def stream(self, rng, fairness):
+        return WrongStream()
+
+
+class WrongStream(FailsOnce):
+    failed = True
+
+    def fairest(self):
+        return np.zeros(1), 3.0
+
+
+def test_an_oracle_that_tells_no_utilities_is_refused():
+    env = owo_env.AIRANEnv(Wrong())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="must be its mean utilities"):
+        env.fairest()

@@ -10,7 +10,7 @@ from gymnasium.wrappers import RecordVideo
 
 import owo_agents
 from owo_env import AIRANEnv, Problem
-from owo_env.render import COLOURS, Board
+from owo_env.render import COLOURS, Display
 
 SLOTS = 6
 
@@ -36,8 +36,8 @@ def play_round(env, agent, seed=None):
     return frames, np.array(utilities), np.array(weights), info
 
 
-def board(users=2, alpha=1.0, bounds=(1.0, 5.0), slots=4):
-    return Board(
+def display(users=2, alpha=1.0, bounds=(1.0, 5.0), slots=4):
+    return Display(
         Problem(
             num_users=users,
             dim=1,
@@ -77,7 +77,7 @@ def test_pictures_are_rgb_and_move_with_the_round():
 
 def test_bar_is_as_long_as_the_utility():
     """[1, 5]: u = 5 fills the interval, u = 3 half of it; the mean's mark covers a few pixels."""
-    shown = board(slots=2)
+    shown = display(slots=2)
     shown.record([5.0, 3.0], np.ones(2), 1.0, {})
     frame = shown.rgb_array()
     full, half = width_of(frame, COLOURS[0]), width_of(frame, COLOURS[1])
@@ -101,7 +101,7 @@ def test_text_tells_what_was_played():
 
 
 def test_bars_of_text_fill_in_proportion():
-    shown = board()
+    shown = display()
     shown.record([3.0, 5.0], np.array([1.0, 0.25]), 0.0, {})
     shown.record([5.0, 1.0], np.array([1.0, 0.25]), 0.0, {})
     rows = [re.findall("▕(.*?)▏", line) for line in shown.ansi().splitlines()[1:]]
@@ -110,7 +110,7 @@ def test_bars_of_text_fill_in_proportion():
 
 
 def test_utilities_outside_their_bounds_are_marked():
-    shown = board()
+    shown = display()
     shown.record([0.5, 3.0], np.ones(2), 0.0, {})
     outside, inside = shown.ansi().splitlines()[1:]
     assert "0.500!" in outside and "!" not in inside
@@ -121,7 +121,7 @@ def test_utilities_outside_their_bounds_are_marked():
 
 
 def test_many_users_fit():
-    shown = board(users=40)
+    shown = display(users=40)
     shown.record(np.linspace(1, 5, 40), np.ones(40), 0.0, {})
     assert shown.ansi().splitlines()[-1] == "… and 24 users more"
     assert shown.rgb_array().shape == (540, 960, 3)
@@ -130,7 +130,7 @@ def test_many_users_fit():
 def test_a_new_stream_forgets_the_rounds_before():
     env = make("ansi")
     agent = owo_agents.make("frozen", env)
-    inner = env.unwrapped._board
+    inner = env.unwrapped._display
     for t in range(3):
         _, _, _, info = play_round(env, agent, seed=2 if t == 0 else None)
     assert len(inner.past) == 3
@@ -144,7 +144,7 @@ def test_an_abandoned_round_is_no_round_played():
     env.reset(seed=0)
     env.step({"model": np.zeros(4), "weights": np.ones(2)})
     env.reset()
-    assert env.unwrapped._board.past == []
+    assert env.unwrapped._display.past == []
     assert env.render().startswith("round 2   slot 0/")
 
 

@@ -1,5 +1,9 @@
 """The figures of one run that leaderboards compare: one definition each, over all rounds."""
 
+from __future__ import annotations
+
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,13 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite import vocabulary
 from owo_env.fairness import jain_index
-from owo_env.scenarios.csi_prediction import L_MAX
+from owo_env.figure import Figure
+from owo_env.scenarios import registry as scenarios
 
 Floats = NDArray[np.floating]
 
-LAST = 20
-"""Rounds over which a validation figure is averaged (the paper's Fig. 4 looks at the end)."""
+# What is not the mean of an entry: key of a figure → of a run.
+_OF_A_RUN: dict[str, Callable[[Result], float | None]] = {
+    "fairness": lambda r: float(r.fairness.mean()),
+    "regret": lambda r: None if r.regret is None else float(r.regret.mean()),
+    "worst_user": lambda r: float(r.utilities.min(axis=1).mean()),
+    "mean_utility": lambda r: float(r.utilities.mean()),
+    "gap": lambda r: float(np.ptp(r.utilities, axis=1).mean()),
+    "jain": lambda r: float(jain_index(r.utilities).mean()),
+    "total_weight": lambda r: float(r.weights.sum(axis=1).mean()),
+    "below_u_min": lambda r: float((r.utilities < r.problem["utility_bounds"][0]).mean()),
+    "slots_per_second": lambda r: r.slots_per_second,
+}
 
 
 @dataclass(frozen=True)
@@ -58,153 +74,60 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
     return found
 
 
-def share_of_slots(result: Result, name: str) -> float | None:
-    """What an agent counted per round, as a share of the slots; None where it does not count it."""
-    counts = result.extras.get(name)
-    return None if counts is None else float(counts.mean()) / result.problem["num_slots"]
-
-
-def below_u_min(result: Result) -> float:
-    """The share of (round, user) mean utilities under u_min: 0 if the constants were honest."""
-    return float((result.utilities < result.problem["utility_bounds"][0]).mean())
-
-
-_COMMON = (
-    Metric(
-        "fairness",
-        "fairness",
-        "mean over rounds of F_α at the round's mean utilities (eq. 1)",
-        lambda r: float(r.fairness.mean()),
-        +1,
-        4,
-    ),
-    Metric(
-        "regret",
-        "regret",
-        "mean over rounds of F_α at the fairest model in hindsight minus F_α reached (eq. 2)",
-        lambda r: None if r.regret is None else float(r.regret.mean()),
-        -1,
-        4,
-    ),
-    Metric(
-        "worst_user",
-        "worst user",
-        "mean over rounds of the lowest of the users' mean utilities",
-        lambda r: float(r.utilities.min(axis=1).mean()),
-        +1,
-    ),
-    Metric(
-        "mean_utility",
-        "mean utility",
-        "mean over rounds and users of the mean utility",
-        lambda r: float(r.utilities.mean()),
-        +1,
-    ),
-    Metric(
-        "gap",
-        "gap",
-        "mean over rounds of the highest minus the lowest of the users' mean utilities",
-        lambda r: float(np.ptp(r.utilities, axis=1).mean()),
-        -1,
-    ),
-    Metric(
-        "jain",
-        "Jain",
-        "mean over rounds of Jain's index of the users' mean utilities; 1 is equal",
-        lambda r: float(jain_index(r.utilities).mean()),
-        +1,
-        4,
-    ),
-    Metric(
-        "total_weight",
-        "Σp",
-        "mean over rounds of the summed priorities: it scales the step of the shared model",
-        lambda r: float(r.weights.sum(axis=1).mean()),
-    ),
-    Metric(
-        "below_u_min",
-        "below u_min",
-        "share of (round, user) mean utilities under u_min, where the theory says nothing",
-        below_u_min,
-        -1,
-    ),
-    Metric(
-        "fallbacks",
-        "fallbacks",
-        "share of slots in which the method's solver failed, and its stand-in was played",
-        lambda r: share_of_slots(r, "fallbacks"),
-        -1,
-    ),
-    Metric(
-        "unsolved",
-        "unsolved",
-        "share of slots in which FairGrad's weights miss its own equation by more than 1e-6",
-        lambda r: share_of_slots(r, "unsolved"),
-        -1,
-    ),
-)
-
-SPEED = Metric(
-    "slots_per_second",
-    "slots/s",
-    "slots played per second in one thread, oracle and agent included; rounds whose starts are "
-    "known beforehand are played side by side; depends on the machine",
-    lambda r: r.slots_per_second,
-    0,
-    0,
-)
-
-
-WHOLE = {metric.key: metric.better for metric in (*_COMMON, SPEED)}
-"""Key → direction of the metrics of a whole run."""
-
-OF_A_USER = {"utility": +1, "nmse_db": -1, "validation_loss": -1, "validation_accuracy": +1}
-"""What the keys of metrics of one user or class begin with → direction; its name follows."""
-
-
-def _known_mean(series: Floats | None, last: int = 0) -> float | None:
-    """The mean of the last rounds (0: of all) in which the class was there; None without any."""
-    known = np.array([]) if series is None else series[-last:][np.isfinite(series[-last:])]
-    return float(known.mean()) if len(known) else None
-
-
-def _user_metric(name: str) -> Metric:
-    def of(result: Result) -> float | None:
-        return _known_mean(by_class(result, result.utilities).get(name))
-
-    return Metric(f"utility {name}", name, f"mean utility of {name}", of, +1)
-
-
-def _nmse_metric(name: str) -> Metric:
-    def of(result: Result) -> float | None:
-        series = by_class(result, result.utilities).get(name)
-        if result.cell.scenario != "csi-prediction" or series is None:
-            return None
-        loss = result.cell.settings.get("l_max", L_MAX) - float(np.nanmean(series))
-        return 10 * float(np.log10(loss))
-
-    meaning = f"mean NMSE of {name} in dB: of the predicted channel, relative to its power"
-    return Metric(f"nmse_db {name}", f"NMSE dB {name}", meaning, of, -1, 2)
-
-
-def _last_metric(key: str, name: str, better: int) -> Metric:
-    title = key.replace("_", " ")
-
-    def of(result: Result) -> float | None:
-        values = result.extras.get(key)
-        if values is None or values.ndim != 2:
-            return None
-        return _known_mean(by_class(result, values).get(name), LAST)
-
-    meaning = f"{title} of {name}, mean of the last {LAST} rounds"
-    return Metric(f"{key} {name}", f"{title} {name}", meaning, of, better)
-
-
 def metrics_of(results: Sequence[Result]) -> list[Metric]:
     """The columns that a table of these runs has: those that some run has a figure for."""
     names = sorted({name for result in results for name in user_classes(result)})
-    columns = [*_COMMON[:2], *map(_user_metric, names), *_COMMON[2:], *map(_nmse_metric, names)]
-    for key, better in (("validation_loss", -1), ("validation_accuracy", +1)):
-        columns += [_last_metric(key, name, better) for name in names]
-    columns.append(SPEED)
-    return [m for m in columns if any(m.of(result) is not None for result in results)]
+    cells = [result.cell for result in results]
+    agents = dict.fromkeys(cell.agent for cell in cells)
+    columns = []
+    for scenario in dict.fromkeys(cell.scenario for cell in cells):
+        for figure in vocabulary.figures(scenario, agents):
+            columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
+    distinct = {metric.key: metric for metric in columns}.values()
+    return [m for m in distinct if any(m.of(result) is not None for result in results)]
+
+
+def _metric(figure: Figure, name: str) -> Metric:
+    """The column of a figure; of one user or class where it has a name."""
+    of = _OF_A_RUN.get(figure.key, functools.partial(_mean, figure, name))
+    if not name:
+        key, title, meaning = figure.key, figure.title, figure.meaning
+    else:
+        key, title = f"{figure.key} {name}", f"{figure.title} {name}".strip()
+        meaning = f"{figure.meaning} of {name}"
+        meaning += f", mean of the last {figure.last} rounds" if figure.last else ""
+    return Metric(key, title, meaning, of, figure.better, figure.digits)
+
+
+def _mean(figure: Figure, name: str, result: Result) -> float | None:
+    """The mean over the rounds in which there is one, in the figure's form; None without any."""
+    series = _series(result, figure.reads)
+    if series is None or series.ndim != 1 + figure.per_user:
+        return None
+    values = by_class(result, series).get(name) if figure.per_user else series
+    known = np.array([]) if values is None else values[-figure.last :]
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return None
+    mean = float(known.mean())
+    if figure.form == "dB":
+        return 10 * float(np.log10(mean))
+    return mean / result.problem["num_slots"] if figure.form == "share" else mean
+
+
+def _series(result: Result, reads: str) -> Floats | None:
+    """What a figure is read from, (T,) or (T, K)."""
+    if reads == "utilities":
+        return result.utilities
+    if reads == "loss":
+        l_max = _l_max(result)
+        return None if l_max is None else l_max - result.utilities
+    return result.extras.get(reads)
+
+
+def _l_max(result: Result) -> float | None:
+    """l_max of a run's problem; results of before have it in their settings, or by default."""
+    if "l_max" in result.problem:
+        return result.problem["l_max"]  # type: ignore[no-any-return]
+    default = inspect.signature(scenarios.find(result.cell.scenario)).parameters.get("l_max")
+    return result.cell.settings.get("l_max", default and default.default)  # type: ignore[no-any-return]

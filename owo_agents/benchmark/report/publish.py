@@ -11,9 +11,10 @@ from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.report import tables
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.report.page import report
-from owo_agents.benchmark.run.results import Store, write_atomic
+from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
 from owo_agents.benchmark.suite.plan import Suite
+from owo_env import files
 
 
 def publish(
@@ -25,24 +26,24 @@ def publish(
     )
 
     folder = store.folder
-    write_atomic(folder / "results.jsonl", "".join(json_lines(boards)))
+    files.write(folder / "results.jsonl", "".join(json_lines(boards)))
     written = [table(folder, boards, "md")]
     found = sections(boards)
     for section in found:
         for subject, chart in section.charts():
             for suffix, content in plots.draw(chart, subject, formats).items():
                 path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
-                write_atomic(path, content)
+                files.write(path, content)
                 written.append(path)
     page = folder / "report.html"
-    write_atomic(page, report(suite, origin, found, store))
+    files.write(page, report(suite, origin, found, store))
     return [*written, page]
 
 
 def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
     """Write the leaderboards in one of ``tables.FORMATS``."""
     path = folder / f"leaderboard.{tables.SUFFIX[format_]}"
-    write_atomic(path, tables.RENDER[format_](boards))
+    files.write(path, tables.RENDER[format_](boards))
     return path
 
 

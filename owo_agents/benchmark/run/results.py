@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
+from owo_env import files
 from owo_env.problem import Problem
 
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ class Result:
     Attributes:
         cell: Its configuration.
         problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``,
-            ``diameter``, ``gradient_bound``.
+            ``l_max``, ``diameter``, ``gradient_bound``.
         fairness: F_α of each round, (T,).
         regret: (T,), or None without hindsight.
         utilities: Mean utilities of each round, (T, K).
@@ -79,6 +80,7 @@ class Result:
                 "num_slots": problem.num_slots,
                 "alpha": problem.alpha,
                 "utility_bounds": list(problem.utility_bounds),
+                "l_max": problem.l_max,
                 "diameter": problem.diameter,
                 "gradient_bound": problem.gradient_bound,
             },
@@ -165,24 +167,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, whoever else writes it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    prefix = f".{socket.gethostname()}.{os.getpid()}."
-    handle, temporary = tempfile.mkstemp(".tmp", prefix, path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 class Store:
     """A results folder.
 
@@ -210,13 +194,13 @@ class Store:
 
     def save(self, result: Result) -> None:
         """Keep a result, and forget that its cell failed before and where it stood."""
-        write_atomic(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
+        files.write(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
         (self.checkpoints / f"{result.cell.key}.safetensors").unlink(missing_ok=True)
         (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
 
     def save_failure(self, key: str, error: str) -> None:
         """Keep the error of a cell, for the report."""
-        write_atomic(self._failures / f"{key}.json", json.dumps({"error": error}))
+        files.write(self._failures / f"{key}.json", json.dumps({"error": error}))
 
     def failure(self, key: str) -> str | None:
         """The error that the cell ended with last time, if it did."""

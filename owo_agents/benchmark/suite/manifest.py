@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from owo_agents.benchmark.run.results import write_atomic
 from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
+from owo_env import files
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def write(folder: Path, suite: Suite, command: str) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
     origin = Origin(command, now.strftime("%Y-%m-%d %H:%M UTC"))
     plain = {"suite": dataclasses.asdict(suite), "origin": dataclasses.asdict(origin)}
-    write_atomic(folder / "suite.json", json.dumps(plain, indent=1) + "\n")
+    files.write(folder / "suite.json", json.dumps(plain, indent=1) + "\n")
 
 
 def read(folder: Path) -> tuple[Suite, Origin]:

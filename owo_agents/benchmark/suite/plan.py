@@ -9,9 +9,6 @@ from typing import Any
 
 from owo_agents.benchmark.suite.cells import Cell, file_digest
 
-CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-off", "weights")
-"""Charts of a leaderboard that ``charts`` may name."""
-
 
 @dataclass(frozen=True)
 class AgentSpec:

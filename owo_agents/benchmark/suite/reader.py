@@ -41,11 +41,12 @@ from typing import Any
 
 import yaml
 
-from owo_agents.benchmark.figures.metrics import OF_A_USER, WHOLE
+from owo_agents.benchmark.suite import vocabulary
 from owo_agents.benchmark.suite.cells import source_digest
-from owo_agents.benchmark.suite.plan import CHARTS, AgentSpec, Claim, Experiment, Suite, Variant
+from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
 from owo_agents.registry import registry as agents
 from owo_env import checks
+from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
 _INHERITED = (
@@ -211,7 +212,7 @@ class _Reader:
             agents=agents,
             variants=self._variants(path, data, suite),
             charts=self._charts(*at("charts")),
-            claims=self._claims(*at("claims"), agents),
+            claims=self._claims(*at("claims"), data["scenario"], agents),
             source=self.where((*path, "settings")),
             digest=source_digest(data["scenario"], scenarios.entries),
             seeded=self._texts(*at("seeded")),
@@ -267,11 +268,15 @@ class _Reader:
         if data is not None and not isinstance(data, list):
             raise self._error(path, f"{data!r}: must be a list of charts")
         for name in data or ():
-            if name not in CHARTS:
-                raise self._error(path, str(checks.unknown("chart", name, CHARTS)))
+            if name not in vocabulary.CHARTS:
+                raise self._error(path, str(checks.unknown("chart", name, vocabulary.CHARTS)))
         return None if data is None else tuple(data)
 
-    def _claims(self, path: _Path, data: Any, agents: Mapping[str, Any]) -> tuple[Claim, ...]:
+    def _claims(
+        self, path: _Path, data: Any, scenario: str, agents: Mapping[str, AgentSpec]
+    ) -> tuple[Claim, ...]:
+        names = [spec.agent for spec in agents.values()] if data else []
+        known = {f.key: f for f in vocabulary.figures(scenario, names)} if data else {}
         found = []
         for text, given in self._mapping(path, data).items():
             here = (*path, text)
@@ -280,7 +285,7 @@ class _Reader:
                 value = parts.get(key)
                 if not isinstance(value, str) or value not in agents:
                     raise self._error(here, str(checks.unknown(key, str(value), agents)))
-            self._figure(here, parts.get("figure"), compared="than" in parts)
+            self._figure(here, parts.get("figure"), known, compared="than" in parts)
             for key in set(_LIMITS) & set(parts):
                 low = 0.0 if key == "by" else -math.inf
                 try:
@@ -297,15 +302,15 @@ class _Reader:
             found.append(Claim(text, **parts))
         return tuple(found)
 
-    def _figure(self, path: _Path, key: Any, compared: bool) -> None:
+    def _figure(self, path: _Path, key: Any, known: Mapping[str, Figure], compared: bool) -> None:
         """Refuse what is no metric's key, and to compare by one that is neither good nor bad."""
         stem, _, rest = str(key).partition(" ")
-        if stem not in (known := WHOLE | OF_A_USER.keys()):
+        if stem not in known:
             raise self._error(path, str(checks.unknown("figure", str(key), known)))
-        if (stem in OF_A_USER) != bool(rest):
-            example = f"'{stem} user 1'" if stem in OF_A_USER else repr(stem)
+        if known[stem].per_user != bool(rest):
+            example = f"'{stem} user 1'" if known[stem].per_user else repr(stem)
             raise self._error(path, f"figure {key!r}: must be like {example}")
-        if compared and not {**WHOLE, **OF_A_USER}[stem]:
+        if compared and not known[stem].better:
             raise self._error(path, f"figure {key!r}: neither more nor less of it is better")
 
     def _whole(self, path: _Path, value: Any, low: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
-from owo_env import checks
+from owo_env import checks, files
 from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.least_squares.base import LeastSquares
 from owo_env.scenarios.least_squares.measured import Measured, Recording
@@ -62,13 +62,9 @@ def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: i
     checks.whole("seed", seed, low=0)
     if not isinstance(scenario, LeastSquares):
         raise TypeError(f"scenario {scenario.name!r}: only least-squares scenarios have traces")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        recordings = functools.partial(_recordings, scenario, rounds, seed)
-        _WRITE[suffix](part, recordings, rounds, _settings(scenario))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    recordings = functools.partial(_recordings, scenario, rounds, seed)
+    with files.atomic(path) as beside:
+        _WRITE[suffix](beside, recordings, rounds, _settings(scenario))
 
 
 def _suffix(path: Path) -> str:

@@ -12,7 +12,8 @@ import pytest
 from bench_helpers import small
 
 from owo_agents.benchmark.run.execution import execute
-from owo_agents.benchmark.run.results import Result, Store, write_atomic
+from owo_agents.benchmark.run.results import Result, Store
+from owo_env import files
 
 CELLS = small().cells()
 
@@ -122,21 +123,21 @@ def test_temporary_files_of_the_living_stay(store):
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    write_atomic(path, "old")
+    files.write(path, "old")
 
     def fail(*_):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
-        write_atomic(path, "new")
+        files.write(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def _write_often(path, text):
     for _ in range(60):
-        write_atomic(path, text)
+        files.write(path, text)
 
 
 def test_writers_at_the_same_time_never_mix(tmp_path):
