@@ -21,16 +21,8 @@ for _name, _path, _summary in (
     ),
     ("hedge", "rivals.online:Hedge", "rival: exponential weights towards the worst user"),
     ("slot-fair", "rivals.online:slot_fair", "rival: α-fairness within each slot"),
-    (
-        "dual-carried",
-        "rivals.online:DualCarried",
-        "rival: OWO-FMTL without restarts of p",
-    ),
-    (
-        "cws-tuned",
-        "references.tuned:TunedConstant",
-        "rival: constants tuned on other seeds",
-    ),
+    ("dual-carried", "rivals.online:DualCarried", "rival: OWO-FMTL without restarts of p"),
+    ("cws-tuned", "references.tuned:TunedConstant", "rival: constants tuned on other seeds"),
     ("oracle", "references.oracle:Oracle", "reference: plays θ*_t, which only hindsight knows"),
     (
         "single-task",
@@ -52,12 +44,9 @@ for _name, _path, _summary in (
     ("uw", "rivals.scalarized:uw", "TorchJD: uncertainty weighting"),
     ("rlw", "rivals.scalarized:rlw", "TorchJD: random loss weighting"),
     ("scalarizer", "rivals.scalarized:scalarized", "TorchJD: any `scalarizer`, by name or path"),
+    ("rl", "rl.agent:learned", "weights by a trained policy: `rl:PATH`, or a shipped one"),
 ):
     register(_name, f"owo_agents.{_path}", _summary)
-
-register(
-    "rl", "owo_agents.rl.agent:learned", "weights by a trained policy: `rl:PATH`, or a shipped one"
-)
 
 __all__ = [
     "Agent",

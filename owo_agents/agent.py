@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from owo_agents.carrying import Carries
 from owo_env import checks
 from owo_env.figure import Figure
@@ -15,6 +18,7 @@ from owo_env.spaces import GRADIENTS
 Observation = Mapping[str, Any]
 Info = Mapping[str, Any]
 Action = dict[str, Any]
+Floats = NDArray[np.floating]
 
 _FITS = ("num_users", "dim", "num_slots", "fairness", "model_bounds")
 
@@ -97,9 +101,8 @@ class Agent(Carries, ABC):
                     " make it for this one"
                 )
         given = attribute(env, "gradients")
-        if self.gradients is not None:
-            checks.one_of(f"gradients of agent {self}", self.gradients, GRADIENTS)
         if self.gradients not in (None, given):
+            checks.one_of(f"gradients of agent {self}", self.gradients, GRADIENTS)
             raise ValueError(
                 f"agent {self} needs gradients={self.gradients!r}, the environment gives "
                 f"{given!r}: pass gradients={self.gradients!r} to gym.make"

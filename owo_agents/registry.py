@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from typing_extensions import Unpack
-
 from owo_agents.agent import Agent
-from owo_agents.learner.methods import Parts, around
+from owo_agents.learner.methods import around, bound
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
 from owo_env.problem import Problem, problem_of
@@ -51,21 +49,11 @@ def resolve(name: str) -> Factory:
         ValueError: An unknown name, or a path that leads to nothing or to no agent.
     """
     if name.startswith(POLICY) and name not in registry.entries:
-        return _policy(name.removeprefix(POLICY))
+        return bound(registry.find("rl"), path=name.removeprefix(POLICY))
     found: Any = registry.find(name)
     if isinstance(found, type) and issubclass(found, Weighting):
         return around(found)
-    factory: Factory = found
-    return factory
-
-
-def _policy(path: str) -> Factory:
-    """The factory of a trained policy's agent; ``path`` is bound for good."""
-
-    def learned(problem: Problem, **parts: Unpack[Parts]) -> Agent:
-        return registry.find("rl")(problem, path=path, **parts)
-
-    return learned
+    return found
 
 
 def make(name: str, env: Any, **kwargs: Any) -> Agent:

@@ -10,14 +10,14 @@ scalarizer.update(losses)      # eq. 9; scalarizer.reset() where a round begins
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from owo_env import checks
-from owo_env.problem import Problem
+from owo_env.fairness import AlphaFair
 
 try:
     from torchjd import Stateful
@@ -60,15 +60,9 @@ class DualScalarizer(Scalarizer, Stateful):
     ) -> None:
         super().__init__()
         size = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.problem = Problem(
-            num_users=int(np.prod(size)),
-            dim=1,
-            num_slots=1,
-            alpha=alpha,
-            utility_bounds=utility_bounds,
-            initial_model=np.zeros(1),
-        )
-        low, high = utility_bounds
+        users = checks.whole("num_users", math.prod(size), low=2)
+        self.fairness = AlphaFair(users, utility_bounds, alpha)
+        low, high = self.fairness.utility_bounds
         self.max_loss = checks.number("max_loss", max_loss, low=low, high=high, open_low=True)
         self.register_buffer("priorities", torch.empty(size))
         self.register_buffer("slot", torch.zeros((), dtype=torch.int64))
@@ -96,12 +90,12 @@ class DualScalarizer(Scalarizer, Stateful):
             raise FloatingPointError(f"losses must be finite, got {values.tolist()}")
         self.slot += 1
         utilities, slot = self.max_loss - values.detach(), self.slot.to(self.priorities.dtype)
-        self.priorities.copy_(self.problem.fairness.step(self.priorities, utilities, slot))
+        self.priorities.copy_(self.fairness.step(self.priorities, utilities, slot))
 
     @torch.no_grad()
     def reset(self) -> None:
         """A round begins: the centre utility's priorities, slot 0."""
-        self.priorities.fill_(self.problem.fairness.start[0])
+        self.priorities.fill_(self.fairness.start[0])
         self.slot.zero_()
 
     def _check(self, values: Tensor) -> None:
@@ -111,8 +105,8 @@ class DualScalarizer(Scalarizer, Stateful):
             )
 
     def __repr__(self) -> str:
-        low, high = self.problem.utility_bounds
+        low, high = self.fairness.utility_bounds
         return (
             f"DualScalarizer(shape={tuple(self.priorities.shape)}, max_loss={self.max_loss:g}, "
-            f"utility_bounds=({low:g}, {high:g}), alpha={self.problem.alpha:g})"
+            f"utility_bounds=({low:g}, {high:g}), alpha={self.fairness.alpha:g})"
         )

@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import math
+import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -72,15 +73,12 @@ def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
 
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:
     """``value`` as an int within [low, high], or ValueError."""
-    if (
-        isinstance(value, bool)
-        or not hasattr(value, "__index__")
-        or value.__index__() < low
-        or (high is not None and value.__index__() > high)
-    ):
+    good = hasattr(value, "__index__") and not isinstance(value, bool)
+    index = operator.index(value) if good else low - 1  # type: ignore[arg-type]
+    if index < low or (high is not None and index > high):
         upper = "" if high is None else f" and at most {high}"
         raise ValueError(f"{argument}={value!r}: must be a whole number, at least {low}{upper}")
-    return int(value.__index__())
+    return index
 
 
 def keywords(
@@ -102,15 +100,14 @@ def keywords(
     """
     parameters = list(inspect.signature(callable_).parameters.values())[first:]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    known: set[str] | None = {p.name for p in named}
+    known = {p.name for p in named}
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:
-            unpacked = _unpacked(callable_, p.name)
-            known = None if unpacked is None else {p.name for p in named} | set(unpacked)
+            known |= _unpacked(callable_, p.name, given)
     for name in given:
-        if known is not None and name not in known:  # None takes anything
-            if name in also:
-                raise TypeError(f"{name} is no argument of {what}, but of gym.make")
+        if name not in known and name in also:
+            raise TypeError(f"{name} is no argument of {what}, but of gym.make")
+        if name not in known:
             raise TypeError(str(unknown(f"argument of {what}", name, known.union(also))))
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:
@@ -120,8 +117,8 @@ def keywords(
 _UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}
 
 
-def _unpacked(callable_: Callable[..., Any], name: str) -> list[str] | None:
-    """The keywords behind ``**name: Unpack[ATypedDict]``; None without such an annotation."""
+def _unpacked(callable_: Callable[..., Any], name: str, given: Iterable[str]) -> set[str]:
+    """The keywords behind ``**name: Unpack[ATypedDict]``; without it any, so those ``given``."""
     while isinstance(callable_, functools.partial):
         callable_ = callable_.func
     if isinstance(callable_, type):
@@ -129,7 +126,7 @@ def _unpacked(callable_: Callable[..., Any], name: str) -> list[str] | None:
     try:
         hint = typing_extensions.get_type_hints(callable_).get(name)
     except Exception:  # no annotations, or such as only a type checker can read
-        return None
+        hint = None
     if typing_extensions.get_origin(hint) not in _UNPACK:
-        return None
-    return list(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))
+        return set(given)
+    return set(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))

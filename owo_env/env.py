@@ -17,14 +17,7 @@ from owo_env.fairness import Fairness
 from owo_env.render import Display
 from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
 from owo_env.score import Score
-from owo_env.spaces import (
-    GRADIENTS,
-    action_space,
-    bad_action,
-    observation_space,
-    within,
-    zero_observation,
-)
+from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, within, zeros
 
 Floats = NDArray[np.floating]
 
@@ -106,20 +99,19 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario.problem, alpha, fairness)
-        self.problem = replace(problem, hindsight=self.hindsight)
+        self.problem = problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode
-        self._display = None if render_mode is None else Display(self.problem)
-        self.action_space = action_space(self.problem)
-        self.observation_space = observation_space(self.problem, gradients)
-        self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
+        self._display = None if render_mode is None else Display(problem)
+        self.action_space = action_space(problem)
+        self.observation_space = observation_space(problem, gradients)
+        self._gradient_key = GRADIENTS[gradients]
         self._per_user = gradients == "per_user"
-        self._dtype = self.problem.initial_model.dtype
-        self._shapes = (self.problem.dim,), (self.problem.num_users,)
+        self._dtype = problem.initial_model.dtype
+        self._shapes = (problem.dim,), (problem.num_users,)
         self._stream: Stream | None = None
-        self._score = Score(self.problem.fairness)
-        self._playing = self._over = False
-        self._round = 0
+        self._score = Score(problem.fairness)
+        self._round, self._playing, self._over = 0, False, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -135,17 +127,13 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """
         options = reset_options(self.scenario, options)
         super().reset(seed=seed)
-        if seed is not None or self._stream is None:
-            self._stream = self._started()
-            self._round = 0
-            self._playing = self._over = False
-        self._stream.open_round(options)
-        self._round += 1
-        self._playing, self._over = True, False
+        stream = self._restart() if seed is not None or self._stream is None else self._stream
+        stream.open_round(options)
+        self._round, self._playing, self._over = self._round + 1, True, False
         self._score.open_round()
         if self._display is not None:
             self._display.open_round(self._round)
-        return zero_observation(self.problem, self.gradients), {"round": self._round, "slot": 0}
+        return zeros(self.problem, self.gradients), {"round": self._round, "slot": 0}
 
     def step(
         self, action: Mapping[str, Any]
@@ -172,13 +160,11 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise self._located(error) from None
         slot = score.slot
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
-        info = {"round": self._round, "slot": slot}
-        if more := stream.slot_info():
-            info |= more
+        info = {"round": self._round, "slot": slot, **stream.slot_info()}
         done = slot == self.problem.num_slots
         if done:
             self._playing, self._over = False, True
-            info |= score.info(stream.round_info(), self._best())
+            info |= score.info(stream.round_info(), self.fairest())
         if self._display is not None:
             self._display.record(utilities, weights, score.fairness, info)
         return obs, reward, done, False, info
@@ -224,8 +210,16 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
-        best = self._best()
-        return best and (best[0], self.problem.fairness.value_of(best[1].tolist()))
+        best = self._stream.fairest() if self.hindsight else None
+        if best is None:
+            return None
+        model, utilities = best
+        if np.shape(utilities) != self._shapes[1]:
+            raise ValueError(
+                f"scenario {self.scenario.name!r}: fairest() gives {utilities!r} beside the model: "
+                f"must be its mean utilities, shape {self._shapes[1]}"
+            )
+        return model, self.problem.fairness.value_of(utilities.tolist())
 
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""
@@ -235,10 +229,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state: the next ``reset()`` opens the round after it."""
-        self._stream = self._started()
-        self._stream.load_state_dict(state["stream"])
+        self._restart().load_state_dict(state["stream"])
         self._round = int(state["round"])
-        self._playing = self._over = False
 
     def _checked(self, action: Mapping[str, Any]) -> tuple[Floats, Floats]:
         """The action's arrays."""
@@ -260,20 +252,12 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise self._located(bad_action(model, weights, problem))
         return model, weights
 
-    def _best(self) -> tuple[Floats, Floats] | None:
-        """θ* (d,) of the present round and its mean utilities (K,), with hindsight."""
-        best = self._stream.fairest() if self._stream is not None and self.hindsight else None
-        if best is not None and np.shape(best[1]) != self._shapes[1]:
-            raise ValueError(
-                f"scenario {self.scenario.name!r}: fairest() gives {best[1]!r} beside the model: "
-                f"must be its mean utilities, shape {self._shapes[1]}"
-            )
-        return best
-
-    def _started(self) -> Stream:
-        """A stream at its beginning."""
+    def _restart(self) -> Stream:
+        """A stream at its beginning, none of whose rounds is open."""
         fairness = self.problem.fairness if self.hindsight else None
-        return self.scenario.stream(self.np_random, fairness)
+        self._stream = self.scenario.stream(self.np_random, fairness)
+        self._round, self._playing, self._over = 0, False, False
+        return self._stream
 
     def _located(self, error: Exception) -> Exception:
         return type(error)(f"round {self._round}, slot {self._score.slot + 1}: {error}")

@@ -62,9 +62,8 @@ class Problem:
         self._keep("utility_bounds", checks.utility_bounds(self.utility_bounds))
         if self.l_max is not None:
             low, high = self.utility_bounds
-            self._keep(
-                "l_max", checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
-            )
+            l_max = checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
+            self._keep("l_max", l_max)
         if self.model_bounds is not None:
             if len(self.model_bounds) != 2:
                 raise ValueError(f"model_bounds={self.model_bounds!r}: must be a pair (low, high)")
@@ -103,11 +102,9 @@ class Problem:
         if not isinstance(notion, Fairness):
             raise TypeError(f"fairness={notion!r}: must be an owo_env.fairness.Fairness")
         for name in ("num_users", "utility_bounds"):
-            if getattr(notion, name) != getattr(self, name):
-                raise ValueError(
-                    f"fairness has {name}={getattr(notion, name)}: must be {getattr(self, name)}, "
-                    "the problem's"
-                )
+            theirs, ours = getattr(notion, name), getattr(self, name)
+            if theirs != ours:
+                raise ValueError(f"fairness has {name}={theirs}: must be {ours}, the problem's")
         alpha = getattr(notion, "alpha", None)
         if self.alpha not in (None, alpha):
             raise ValueError(f"alpha={self.alpha}: fairness={notion!r} has another; give one")
@@ -122,13 +119,9 @@ class Problem:
 
     def judged_by(self, fairness: Fairness) -> Problem:
         """The same problem under another notion of fairness; G_Θ grows with its priorities."""
-        bound = self.gradient_bound
-        if bound is not None:
-            bound = (
-                None
-                if bound == self._gradient_bound()
-                else bound / self.fairness.most * fairness.most
-            )
+        bound = None  # follows from L anew
+        if self.gradient_bound is not None and self.gradient_bound != self._gradient_bound():
+            bound = self.gradient_bound / self.fairness.most * fairness.most
         return replace(self, fairness=fairness, alpha=None, gradient_bound=bound)
 
     def project(self, model: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -72,9 +72,7 @@ class Registry(Generic[T]):
         if name not in self.entries and ":" not in name:
             raise checks.unknown(self.kind, name, self.entries)
         target, _ = self.entries.get(name, (name, ""))
-        found = load(self.kind, target) if isinstance(target, str) else target
-        objection = self._objection(found)
-        if objection is not None:
+        found: Any = load(self.kind, target) if isinstance(target, str) else target
+        if objection := self._objection(found):
             raise ValueError(f"{self.kind} {name!r}: {objection}")
-        thing: T = found
-        return thing
+        return found

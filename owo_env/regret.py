@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import AlphaFair, Fairness, sum_users
+from owo_env.fairness import AlphaFair, sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -52,14 +52,12 @@ class Certificate:
     @property
     def bound(self) -> Floats:
         """(R^θ + R^w)/m + residual."""
-        bound: Floats = (self.primal_regret + self.dual_regret) / self.num_slots + self.residual
-        return bound
+        return (self.primal_regret + self.dual_regret) / self.num_slots + self.residual
 
     @property
     def slack(self) -> Floats:
         """What the certificate leaves over: ``bound − regret`` ≥ 0, up to round-off."""
-        slack: Floats = self.bound - self.regret
-        return slack
+        return self.bound - self.regret
 
 
 def certify(
@@ -77,24 +75,19 @@ def certify(
         ValueError: Shapes differ or do not end in (m, K), or a figure is not finite.
     """
     p, u, best = (np.asarray(a, float) for a in (weights, utilities, fairest_utilities))
-    slots = (problem.num_slots, problem.num_users)
+    fairness, m, users = problem.fairness, problem.num_slots, problem.num_users
     for name, array in (("weights", p), ("utilities", u), ("fairest_utilities", best)):
-        if array.shape != u.shape or array.shape[-2:] != slots:
-            raise ValueError(
-                f"{name} has shape {array.shape}: must be (..., {slots[0]}, {slots[1]})"
-            )
+        if array.shape != u.shape or array.shape[-2:] != (m, users):
+            raise ValueError(f"{name} has shape {array.shape}: must be (..., {m}, {users})")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
-    fairness = problem.fairness
-    mean = _sum_slots(u) / slots[0]
-    best_mean = _sum_slots(best) / slots[0]
-    played = fairness.value(mean)
+    played = fairness.value(_sum_slots(u) / m)
     return Certificate(
-        regret=fairness.value(best_mean) - played,
-        primal_regret=_dot_slots(p, best - u),
-        dual_regret=_sum_conjugates(p, fairness) + _dot_slots(p, u) - slots[0] * played,
-        residual=-_dot_slots(p - _sum_slots(p)[..., None, :] / slots[0], best) / slots[0],
-        num_slots=slots[0],
+        regret=fairness.value(_sum_slots(best) / m) - played,
+        primal_regret=_sum(p * (best - u)),
+        dual_regret=_sum(fairness.conjugate_terms(p)) + _sum(p * u) - m * played,
+        residual=-_sum((p - _sum_slots(p)[..., None, :] / m) * best) / m,
+        num_slots=m,
     )
 
 
@@ -124,7 +117,12 @@ def dual_bound(problem: Problem, constants: str = "corrected") -> float:
         constants: ``"corrected"``, or of α-fairness ``"paper"`` for the printed G_W and modulus,
             with which it can fail.
     """
-    return _with(problem.fairness, constants).dual_bound(problem.num_slots)
+    fairness = problem.fairness
+    if isinstance(fairness, AlphaFair):
+        fairness = replace(fairness, constants=constants)
+    else:
+        checks.one_of("constants", constants, ("corrected",))
+    return fairness.dual_bound(problem.num_slots)
 
 
 def theorem_bound(
@@ -154,14 +152,13 @@ def theorem_bound(
         raise ValueError(
             "problem: has no diameter D_Θ or no gradient_bound G_Θ, needed by Theorem 1"
         )
-    m = problem.num_slots
     spread = problem.diameter if spread is None else spread
     checks.number("spread", spread, low=0.0, open_low=True)
     if learning_rate is None:
-        learning_rate = spread / (problem.gradient_bound * m**0.5)
+        learning_rate = spread / (problem.gradient_bound * problem.num_slots**0.5)
     start = problem.diameter**2 / (2 * learning_rate) * (1 + math.log(rounds)) / rounds
     primal = float(primal_bound(problem, learning_rate, spread))
-    return (primal + start + dual_bound(problem, constants)) / m
+    return (primal + start + dual_bound(problem, constants)) / problem.num_slots
 
 
 def round_average(regret: ArrayLike) -> float:
@@ -177,26 +174,10 @@ def round_average(regret: ArrayLike) -> float:
 
 
 def _sum_slots(values: Floats) -> Floats:
-    """Σ_i over the last axis but one, in order."""
-    total = values[..., 0, :]
-    for i in range(1, values.shape[-2]):
-        total = total + values[..., i, :]
-    return total
+    """Σ_i over the last axis but one."""
+    return sum_users(values.swapaxes(-1, -2))
 
 
-def _dot_slots(a: Floats, b: Floats) -> Floats:
-    """Σ_i Σ_k a_ik b_ik."""
-    return sum_users(_sum_slots(a * b))
-
-
-def _sum_conjugates(p: Floats, fairness: Fairness) -> Floats:
-    """Σ_i C(p_ti), infinite outside the conjugate's domain."""
-    return sum_users(_sum_slots(fairness.conjugate_terms(p)))
-
-
-def _with(fairness: Fairness, constants: str) -> Fairness:
-    """The notion with the constants as the paper prints them, or as they are."""
-    if isinstance(fairness, AlphaFair):
-        return replace(fairness, constants=constants)
-    checks.one_of("constants", constants, ("corrected",))
-    return fairness
+def _sum(values: Floats) -> Floats:
+    """Σ_i Σ_k over the last two axes."""
+    return sum_users(_sum_slots(values))

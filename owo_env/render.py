@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from owo_env.problem import Problem
 
+Floats = NDArray[np.floating]
 Frame = NDArray[np.uint8]
 
 ROUNDS_SHOWN = 200
@@ -29,16 +30,16 @@ class Display:
 
     Attributes:
         round: The present round's number, from 1.
-        utilities: Those of each slot played in it, a list of (K,).
+        last: Utilities of the slot just played, (K,); NaN before the round's first.
+        means: Mean utilities of the round so far, likewise.
         weights: The priorities of the last slot, (K,); zeros before the first.
         fairness: F_α so far, after each slot.
         past: F_α of the stream's last rounds, oldest first.
-        best: F_α at θ*_t, known at the end of a round with hindsight, else None.
+        best: F_α at θ*_t, known at the end of a round with hindsight, else NaN.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._picture: _Picture | None = None
         self.open_round(1)
 
     def open_round(self, number: int) -> None:
@@ -46,23 +47,22 @@ class Display:
         self.round = number
         if number == 1:
             self.past: list[float] = []
-        self.utilities: list[NDArray[np.floating]] = []
-        self.weights: NDArray[np.floating] = np.zeros(self.problem.num_users)
+        self._utilities: list[Floats] = []
+        self.last = self.means = np.full(self.problem.num_users, np.nan)
+        self.weights: Floats = np.zeros(self.problem.num_users)
         self.fairness: list[float] = []
-        self.best: float | None = None
+        self.best = np.nan
 
     def record(
-        self,
-        utilities: Sequence[float],
-        weights: NDArray[np.floating],
-        fairness: float,
-        info: Mapping[str, Any],
+        self, utilities: Sequence[float], weights: Floats, fairness: float, info: Mapping[str, Any]
     ) -> None:
         """A slot was played; ``info`` is the one that the environment answers with."""
-        self.utilities.append(np.array(utilities, float))
+        self.last = np.array(utilities, float)
+        self._utilities.append(self.last)
+        self.means = np.mean(self._utilities, axis=0)
         self.weights = np.array(weights)
         self.fairness.append(fairness)
-        self.best = info.get("fairest_fairness")
+        self.best = info.get("fairest_fairness", np.nan)
         if self.done:
             self.past = [*self.past, fairness][-ROUNDS_SHOWN:]
 
@@ -71,25 +71,13 @@ class Display:
         """Whether the round is over."""
         return len(self.fairness) == self.problem.num_slots
 
-    @property
-    def last(self) -> NDArray[np.floating]:
-        """Utilities of the slot just played, (K,); NaN before the round's first."""
-        return self.utilities[-1] if self.utilities else self.means
-
-    @property
-    def means(self) -> NDArray[np.floating]:
-        """Mean utilities of the round so far, (K,); NaN before its first slot."""
-        if not self.utilities:
-            return np.full(self.problem.num_users, np.nan)
-        return np.mean(self.utilities, axis=0)
-
     def title(self) -> str:
         """Where the round stands, in one line."""
         problem, slot = self.problem, len(self.fairness)
         line = f"round {self.round}   slot {slot}/{problem.num_slots}   α = {problem.alpha:g}"
         if self.fairness:
             line += f"   fairness so far {self.fairness[-1]:.4f}"
-        if self.best is not None:
+        if np.isfinite(self.best):
             line += f"   regret {self.best - self.fairness[-1]:+.4f}"
         return line
 
@@ -98,8 +86,7 @@ class Display:
         problem, lines = self.problem, [self.title()]
         u_min, u_max = problem.utility_bounds
         top = max(problem.fairness.priority_bounds[1], self.weights.max())
-        rows = zip(self.last, self.means, self.weights)
-        for k, (u, mean, p) in enumerate(itertools.islice(rows, ROWS_SHOWN)):
+        for k, (u, mean, p) in enumerate(zip(self.last[:ROWS_SHOWN], self.means, self.weights)):
             bar = _bar((u - u_min) / (u_max - u_min), (mean - u_min) / (u_max - u_min))
             alarm = "!" if u < u_min or u > u_max else " "
             lines.append(
@@ -116,9 +103,11 @@ class Display:
         Raises:
             gymnasium.error.DependencyNotInstalled: matplotlib is missing.
         """
-        if self._picture is None:
-            self._picture = _Picture(self.problem)
         return self._picture.draw(self)
+
+    @functools.cached_property
+    def _picture(self) -> _Picture:
+        return _Picture(self.problem)
 
 
 def _bar(share: float, mark: float = np.nan) -> str:
@@ -148,7 +137,7 @@ class _Picture:
         colours = [COLOURS[k % len(COLOURS)] for k in users]
         figure = Figure(figsize=(9.6, 5.4), dpi=100, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(2, 3, **_GRID)
+        grid = figure.add_gridspec(2, 3, width_ratios=(1.15, 0.85, 1.2), **_GRID)
         self.title = figure.text(_GRID["left"], 0.94, "", fontsize=14, color=INK, weight="bold")
 
         axes = _axes(figure, grid[:, 0], "utility of the slot   ◆ mean so far")
@@ -157,15 +146,15 @@ class _Picture:
         self.margin = 0.12 * (u_max - u_min)
         axes.set_xlim(u_min - self.margin, u_max + self.margin)
         _bounds(axes, "u", problem.utility_bounds)
-        _users(axes, problem.num_users, named=problem.num_users <= ROWS_SHOWN)
+        named = users if problem.num_users <= ROWS_SHOWN else range(0)
+        _users(axes, problem.num_users, [f"user {k + 1}" for k in named])
 
         self.p_axes = axes = _axes(figure, grid[:, 1], "priority p")
         self.p_bars = axes.barh(users, 0.0, 0.62, color=colours)
         self.p_top = problem.fairness.priority_bounds[1]
-        named = users if problem.num_users <= ROWS_SHOWN else []
         self.p_texts = [axes.text(0.0, k, "", va="center", fontsize=10, color=INK) for k in named]
         _bounds(axes, "p", problem.fairness.priority_bounds)
-        _users(axes, problem.num_users, named=False)
+        _users(axes, problem.num_users, [])
 
         self.now = axes = _axes(figure, grid[0, 2], "fairness so far, slot by slot")
         axes.set_xlim(0.5, problem.num_slots + 0.5)
@@ -182,11 +171,10 @@ class _Picture:
         """The frame of ``display`` as it stands."""
         self.title.set_text(display.title())
         self._move_users(display)
-        best = np.nan if display.best is None else display.best
         self.line.set_data(range(1, len(display.fairness) + 1), display.fairness)
-        self.best.set_ydata([best, best])
-        _span(self.now, [*display.fairness, best])
-        self.best_text.set_visible(display.best is not None)
+        self.best.set_ydata([display.best, display.best])
+        _span(self.now, [*display.fairness, display.best])
+        self.best_text.set_visible(bool(np.isfinite(display.best)))
         last = display.round if display.done else display.round - 1
         first = last - len(display.past) + 1
         self.dots.set_data(range(first, last + 1), display.past)
@@ -211,15 +199,7 @@ class _Picture:
             text.set_x(display.weights[k] + 0.03 * self.p_top)
 
 
-_GRID: dict[str, Any] = {
-    "left": 0.075,
-    "right": 0.975,
-    "bottom": 0.07,
-    "top": 0.83,
-    "wspace": 0.28,
-    "hspace": 0.45,
-    "width_ratios": (1.15, 0.85, 1.2),
-}
+_GRID = dict(left=0.075, right=0.975, bottom=0.07, top=0.83, wspace=0.28, hspace=0.45)
 
 
 def _axes(figure: Any, place: Any, name: str) -> Any:
@@ -239,9 +219,8 @@ def _bounds(axes: Any, symbol: str, bounds: tuple[float, float]) -> None:
         axes.text(bound, 1.01, f"${symbol}_{{{end}}}$", fontsize=10, color=INK, **where)
 
 
-def _users(axes: Any, users: int, named: bool) -> None:
+def _users(axes: Any, users: int, labels: list[str]) -> None:
     """One row a user, the first on top."""
-    labels = [f"user {k + 1}" for k in range(users)] if named else []
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", labelsize=10, length=0)
     axes.set_ylim(users - 0.4, -0.6)

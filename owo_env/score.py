@@ -17,26 +17,18 @@ from owo_env.fairness import Fairness
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
-Best = tuple[Floats, Floats] | None  # θ* and its mean utilities, where hindsight has them
+Best = tuple[Floats, Any] | None  # θ* and F there, where hindsight has them
 
 
-def _told(means: Any, fairness: Any, violations: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+def _told(
+    means: Floats, fairness: Any, violations: Any, more: Mapping[str, Any], best: Best
+) -> dict[str, Any]:
     """What ``info`` says at a round's end; ``more`` is the scenario's."""
-    return {
-        "violations": violations,
-        "mean_utilities": means,
-        "fairness": fairness,
-        **more,
-    }
-
-
-def _best(model: Floats, fairest: Any, fairness: Any) -> dict[str, Any]:
-    """What it says of hindsight."""
-    return {
-        "fairest_model": model,
-        "fairest_fairness": fairest,
-        "regret": fairest - fairness,
-    }
+    told = {"violations": violations, "mean_utilities": means, "fairness": fairness, **more}
+    if best is not None:
+        model, fairest = best
+        told |= {"fairest_model": model, "fairest_fairness": fairest, "regret": fairest - fairness}
+    return told
 
 
 class Score:
@@ -82,13 +74,9 @@ class Score:
         return self.fairness - before
 
     def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
-        """What ``info`` says at the round's end: ``more`` by the scenario; θ* (d,), (K,)."""
+        """What ``info`` says at the round's end: ``more`` by the scenario; ``best`` θ* and F."""
         means = np.array([total / self.slot for total in self._sums])
-        info = _told(means, self.fairness, self.violations, more)
-        if best is not None:
-            value = self._notion.value_of(best[1].tolist())
-            info |= _best(best[0], value, self.fairness)
-        return info
+        return _told(means, self.fairness, self.violations, more, best)
 
 
 class Scores:
@@ -106,21 +94,16 @@ class Scores:
 
     def __init__(self, fairness: Fairness, num_envs: int, place: Callable[[int], str]) -> None:
         self._notion, self._place = fairness, place
-        self.slot = np.zeros(num_envs, int)
-        self.open_rounds(np.ones(num_envs, bool))
+        self.slot, self.violations = np.zeros((2, num_envs), int)
+        self.fairness: Floats = np.zeros(num_envs)
+        self._sums: Floats = np.zeros((fairness.num_users, num_envs))
+        self.in_step = self._above = True  # no utility of the present rounds came near u_min
 
     def open_rounds(self, mask: Mask) -> None:
         """Start from nothing where ``mask``, (N,)."""
-        n = len(mask)
-        if mask.all():
-            self.slot, self.violations = np.zeros(n, int), np.zeros(n, int)
-            self.fairness: Floats = np.zeros(n)
-            self._sums: Floats = np.zeros((self._notion.num_users, n))
-            self._above = True  # no utility of the present rounds came near u_min
-        else:
-            keep = ~mask
-            self.slot, self.violations = self.slot * keep, self.violations * keep
-            self.fairness, self._sums = self.fairness * keep, self._sums * keep
+        self._above |= bool(mask.all())
+        for tally in (self.slot, self.violations, self.fairness, self._sums):
+            np.copyto(tally, 0, where=mask)
         self.in_step = bool((self.slot == self.slot[0]).all())
 
     def add(self, u: Floats, live: Mask | None = None) -> Floats:
@@ -150,11 +133,9 @@ class Scores:
 
     def info(self, ended: Mask, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """:meth:`Score.info` of the n streams whose rounds ``ended``; zeros for the others."""
-        means = (self._sums[:, ended] / self.slot[ended]).T
-        info = _told(means, self.fairness[ended], self.violations[ended], more)
-        if best is not None:
-            info |= _best(best[0], self._notion.value(best[1]), self.fairness[ended])
-        return {name: spread(values, ended) for name, values in info.items()}
+        means, fairness = (self._sums[:, ended] / self.slot[ended]).T, self.fairness[ended]
+        told = _told(means, fairness, self.violations[ended], more, best)
+        return {name: spread(values, ended) for name, values in told.items()}
 
 
 def spread(values: Any, where: Mask) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
 
-GRADIENTS = ("weighted", "per_user")
+GRADIENTS = {"weighted": "gradient", "per_user": "gradients"}  # what an observation calls them
 
 
 def action_space(problem: Problem) -> spaces.Dict:
@@ -26,21 +26,21 @@ def action_space(problem: Problem) -> spaces.Dict:
 
 def observation_space(problem: Problem, gradients: str) -> spaces.Dict:
     """``utilities`` (K,), ``gradient`` (d,) or ``gradients`` (K, d), and ``slot``."""
-    zeros = zero_observation(problem, gradients)
-    boxes = {
-        name: spaces.Box(-np.inf, np.inf, zero.shape, zero.dtype.type)
-        for name, zero in zeros.items()
-        if name != "slot"
-    }
+    seen = zeros(problem, gradients)
+    del seen["slot"]
+    boxes = {name: spaces.Box(-np.inf, np.inf, z.shape, z.dtype.type) for name, z in seen.items()}
     return spaces.Dict({**boxes, "slot": spaces.Discrete(problem.num_slots + 1)})
 
 
-def zero_observation(problem: Problem, gradients: str) -> dict[str, Any]:
-    """What ``reset`` observes: zeros and slot 0."""
-    users, dim = problem.num_users, problem.dim
-    name, shape = ("gradients", (users, dim)) if gradients == "per_user" else ("gradient", (dim,))
-    dtype = problem.initial_model.dtype
-    return {"utilities": np.zeros(users), name: np.zeros(shape, dtype), "slot": 0}
+def zeros(problem: Problem, gradients: str, *batch: int) -> dict[str, Any]:
+    """What ``reset`` observes: zeros and slot 0; of a batch, with the streams last in memory."""
+    users, dim, dtype = problem.num_users, problem.dim, problem.initial_model.dtype
+    shape = (*batch, users, dim) if gradients == "per_user" else (*batch, dim)
+    return {
+        "utilities": np.zeros((*batch, users), order="F"),
+        GRADIENTS[gradients]: np.zeros(shape, dtype, "F"),
+        "slot": np.zeros(batch, int) if batch else 0,
+    }
 
 
 def within(values: Sequence[float], low: float, high: float) -> bool:
@@ -55,19 +55,15 @@ def bad_action(
     model: Floats, weights: Floats, problem: Problem, batch: tuple[int, ...] = ()
 ) -> ValueError:
     """The error that says what is wrong with an action known to be outside the space."""
-    low, high = problem.model_bounds or (-np.inf, np.inf)
-    for name, value, size, bottom, top in (
-        ("model", model, problem.dim, low, high),
-        ("weights", weights, problem.num_users, 0.0, np.inf),
+    for name, value, size, (low, high) in (
+        ("model", model, problem.dim, problem.model_bounds or (-np.inf, np.inf)),
+        ("weights", weights, problem.num_users, (0.0, np.inf)),
     ):
         if value.shape != (*batch, size):
             return ValueError(f"action[{name!r}] has shape {value.shape}: must be {(*batch, size)}")
-        if not np.isfinite(value).all():
-            at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+        for at in map(tuple, np.argwhere(~np.isfinite(value)).tolist()):
             return ValueError(f"action[{name!r}] is not finite: {value[at]} at index {at}")
-        wrong = np.argwhere((value < bottom) | (value > top))
-        if len(wrong):
-            at = tuple(int(i) for i in wrong[0])
-            allowed = f"must lie in [{bottom:g}, {top:g}]"
+        for at in map(tuple, np.argwhere((value < low) | (value > high)).tolist()):
+            allowed = f"must lie in [{low:g}, {high:g}]"
             return ValueError(f"action[{name!r}] is {value[at]:g} at index {at}: {allowed}")
     return ValueError("the action is outside the action space")

@@ -19,7 +19,7 @@ from owo_env import checks
 from owo_env.fairness import Fairness
 from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
 from owo_env.score import Scores, extremes, spread
-from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space
+from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, zeros
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -35,16 +35,11 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     Args:
         num_envs: N ≥ 1.
-        scenario: As for the scalar environment.
-        alpha: As for the scalar environment.
-        num_slots: As for the scalar environment.
-        gradients: ``"weighted"`` or ``"per_user"``.
-        hindsight: Reveal θ* at the end of a round.
+        scenario, alpha, num_slots, gradients, hindsight, fairness: As for the scalar environment.
         autoreset_mode: ``SAME_STEP`` (default: ``final_obs`` as Gymnasium has it, and the last
             feedback as batched arrays in ``final_info["feedback"]``), ``NEXT_STEP``, or
             ``DISABLED`` (with ``reset(options={"reset_mask": …})``).
         render_mode: Only None.
-        fairness: As for the scalar environment.
         settings: The scenario's own arguments.
 
     Raises:
@@ -73,22 +68,22 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario.problem, alpha, fairness)
-        self.problem = replace(problem, hindsight=self.hindsight)
+        self.problem = problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = None
-        self.single_action_space = action_space(self.problem)
-        self.single_observation_space = observation_space(self.problem, gradients)
-        self._gradient_key = "gradients" if gradients == "per_user" else "gradient"
+        self.single_action_space = action_space(problem)
+        self.single_observation_space = observation_space(problem, gradients)
+        self._gradient_key = GRADIENTS[gradients]
         self._per_user = gradients == "per_user"
-        self._dtype = self.problem.initial_model.dtype
+        self._dtype = problem.initial_model.dtype
         self._everyone = np.arange(self.num_envs)
         self._all = np.ones(self.num_envs, bool)
         self._batch: Batch | None = None
-        self._scores = Scores(self.problem.fairness, self.num_envs, self._place)
-        self._over, self._some_over = np.zeros(self.num_envs, bool), False
-        self._obs: dict[str, Any] = {}
+        self._scores = Scores(problem.fairness, self.num_envs, self._place)
+        self._over: Mask | None = None  # whose rounds are over, where any are
+        self._obs = zeros(problem, gradients, self.num_envs)
 
     @functools.cached_property
     def action_space(self) -> spaces.Space[Any]:  # type: ignore[override]
@@ -126,13 +121,14 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             if not mask.all():
                 raise gym.error.ResetNeeded("the first reset() must reset every stream")
             fairness = self.problem.fairness if self.hindsight else None
-            self._batch = self.scenario.batch([_generator(s) for s in seeds], fairness)
-        else:
-            for n in [] if seed is None else np.flatnonzero(mask):
+            rngs = [seeding.np_random(s)[0] for s in seeds]
+            self._batch = self.scenario.batch(rngs, fairness)
+        elif seed is not None:
+            for n in np.flatnonzero(mask).tolist():
                 if seeds[n] is not None:
-                    self._batch.restart(int(n), _generator(seeds[n]))
+                    self._batch.restart(n, seeding.np_random(seeds[n])[0])
         self._obs = self._open_rounds(mask, self._obs, given)
-        return dict(self._obs), self._info(mask)
+        return dict(self._obs), {key: value * mask for key, value in self._info().items()}
 
     def step(
         self, actions: Mapping[str, Any]
@@ -148,37 +144,35 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             FloatingPointError: A user's utility is not finite.
         """
         batch = self._opened("no round is open: call reset() before step()")
-        over = self._over if self._some_over else None
+        over = self._over
         if over is not None and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
                 f"the round of streams {np.flatnonzero(over)[:8].tolist()} is over: reset them"
             )
         model, weights = self._checked(actions, over)
-        live = None if over is None else ~over
-        utilities, gradient = batch.play(
-            self._next_slot(), model, weights, self._per_user, self._all if live is None else live
-        )
-        rewards = self._scores.add(utilities.T, live)
+        live = self._all if over is None else ~over
+        utilities, gradient = batch.play(self._next_slot(), model, weights, self._per_user, live)
+        rewards = self._scores.add(utilities.T, None if over is None else live)
         slot = self._scores.slot
         obs = {"utilities": utilities, self._gradient_key: gradient, "slot": slot.copy()}
         told = batch.slot_info()
         done = slot == self.problem.num_slots
         if over is not None:  # NEXT_STEP: streams whose round was over open the next one instead
+            done &= live
             obs = self._open_rounds(over, obs)
-            done &= ~over
-        some_over = bool(done[0] if self._scores.in_step else done.any())
-        if some_over or self._some_over:
-            self._over, self._some_over = done.copy(), some_over
+        some_over = done[0] if self._scores.in_step else done.any()
+        self._over = done.copy() if some_over else None
         info = self._info()
-        for name, values in told.items():
-            played = self._all.copy() if live is None else live
-            info |= {name: values, f"_{name}": played}
-        if self._some_over:
-            info |= self._ended(batch, done)
+        if told:
+            info |= _masked(told, live)
+        if some_over:
+            which = self._everyone[done]
+            ended = self._scores.info(done, batch.round_info(which), self._fairest(which))
+            info |= _masked(ended, done)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 obs, info = self._reset_same_step(obs, info, done)
         self._obs = obs
-        return dict(self._obs), rewards, done, np.zeros(self.num_envs, bool), info
+        return dict(obs), rewards, done, np.zeros(self.num_envs, bool), info
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (N, m, K) of ``model`` (N, d) in every slot of the rounds just ended.
@@ -186,12 +180,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         Raises:
             gymnasium.error.ResetNeeded: A round is not ended, or was replaced by SAME_STEP.
         """
-        text = "evaluate() speaks of rounds just ended: end them, with autoreset_mode=DISABLED"
-        batch = self._opened(text)
-        if not self._over.all():
-            raise gym.error.ResetNeeded(text)
+        if self._batch is None or self._over is None or not self._over.all():
+            raise gym.error.ResetNeeded(
+                "evaluate() speaks of rounds just ended: end them, with autoreset_mode=DISABLED"
+            )
         ones = np.ones((self.num_envs, self.problem.num_users))
-        return batch.evaluate(self._checked({"model": model, "weights": ones})[0])
+        return self._batch.evaluate(self._checked({"model": model, "weights": ones})[0])
 
     def fairest(self) -> tuple[Floats, Floats] | None:
         """(θ* (N, d), F at θ* (N,)) of the present rounds, as the scalar environment's.
@@ -199,9 +193,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         Raises:
             gymnasium.error.ResetNeeded: No round was opened.
         """
+        return self._fairest(self._everyone)
+
+    def _fairest(self, which: NDArray[np.integer]) -> tuple[Floats, Floats] | None:
         batch = self._opened("no round is open: call reset() before fairest()")
-        best = batch.fairest(self._everyone) if self.hindsight else None
-        return None if best is None else (best[0], self.problem.fairness.value(best[1]))
+        best = batch.fairest(which) if self.hindsight else None
+        return best and (best[0], self.problem.fairness.value(best[1]))
 
     def _opened(self, otherwise: str) -> Batch:
         """The streams, once there are any."""
@@ -218,66 +215,32 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self, mask: Mask, obs: dict[str, Any], options: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Open the next round where ``mask``; their observation is zero, the others' stays."""
-        batch = self._opened("")
-        batch.open_rounds(self._everyone[mask], options or {})
+        self._opened("").open_rounds(self._everyone[mask], options or {})
         self._scores.open_rounds(mask)
-        if mask.all():
-            self._over, self._some_over = np.zeros(self.num_envs, bool), False
-            return self._zeros()
-        self._over = self._over & ~mask
-        self._some_over = bool(self._over.any())
-        obs = {key: value.copy() for key, value in obs.items()}
+        if self._over is not None:
+            left = self._over & ~mask
+            self._over = left if left.any() else None
+        obs = {key: np.copy(value) for key, value in obs.items()}
         for value in obs.values():
-            value[mask] = 0
+            np.copyto(value.T, 0, where=mask)
         return obs
-
-    def _zeros(self) -> dict[str, Any]:
-        """What a reset of all observes, with the streams last in memory."""
-        users, dim, n = self.problem.num_users, self.problem.dim, self.num_envs
-        shape = (users, dim, n) if self._per_user else (dim, n)
-        return {
-            "utilities": np.zeros((users, n)).T,
-            self._gradient_key: np.moveaxis(np.zeros(shape, self._dtype), -1, 0),
-            "slot": np.zeros(n, int),
-        }
 
     def _reset_same_step(
         self, obs: dict[str, Any], info: dict[str, Any], done: Mask
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Gymnasium's SAME_STEP: the last observation and info move to ``final_…``."""
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for n in np.flatnonzero(done):
-            final_obs[n] = {key: value[n] for key, value in obs.items()}
-        final: dict[str, Any] = {"feedback": obs}
-        told = {k: value for k, value in info.items() if not k.startswith("_")}
-        final |= {k: spread(value[done], done) for k, value in told.items()}
-        final |= {f"_{key}": done.copy() for key in final}
+        final_obs[done] = [{k: v[n] for k, v in obs.items()} for n in np.flatnonzero(done)]
+        told = {k: spread(v[done], done) for k, v in info.items() if not k.startswith("_")}
+        final = _masked({"feedback": obs, **told}, done)
         obs = self._open_rounds(done, obs)
-        return obs, {
-            "final_obs": final_obs,
-            "_final_obs": done.copy(),
-            "final_info": final,
-            "_final_info": done.copy(),
-            **self._info(),
-        }
+        finals = _masked({"final_obs": final_obs, "final_info": final}, done)
+        return obs, finals | self._info()
 
-    def _info(self, mask: Mask | None = None) -> dict[str, Any]:
-        """``info`` batched as Gymnasium does it: arrays, each with its ``_mask``."""
-        number, slot = self._opened("").round, self._scores.slot
-        if mask is None:  # everyone, in most steps
-            number, slot, mask = number.copy(), slot.copy(), self._all.copy()
-        else:
-            number, slot, mask = number * mask, slot * mask, mask.copy()
-        return {"round": number, "_round": mask, "slot": slot, "_slot": mask.copy()}
-
-    def _ended(self, batch: Batch, done: Mask) -> dict[str, Any]:
-        """What ``info`` says of the streams whose rounds are over."""
-        if not done.any():
-            return {}
-        which = self._everyone[done]
-        best = batch.fairest(which) if self.hindsight else None
-        told = self._scores.info(done, batch.round_info(which), best)
-        return told | {f"_{key}": done.copy() for key in told}
+    def _info(self) -> dict[str, Any]:
+        """``info`` of every step."""
+        t, slot = self._opened("").round.copy(), self._scores.slot.copy()
+        return {"round": t, "_round": self._all.copy(), "slot": slot, "_slot": self._all.copy()}
 
     def _checked(
         self, actions: Mapping[str, Any], ignored: Mask | None = None
@@ -324,8 +287,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         return list(seed)
 
 
-def _generator(seed: int | None) -> np.random.Generator:
-    return seeding.np_random(seed)[0]
+def _masked(info: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
+    """``info`` batched as Gymnasium does it: arrays, each with its ``_mask``."""
+    return {**info, **{f"_{key}": mask.copy() for key in info}}
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

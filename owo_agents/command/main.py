@@ -7,12 +7,13 @@ are reported at the end with exit code 1.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +26,7 @@ import owo_agents
 import owo_env
 from owo_agents.benchmark.figures import leaderboard
 from owo_agents.benchmark.report import publish, tables
-from owo_agents.benchmark.run import runner, tuning
+from owo_agents.benchmark.run import backends, runner, tuning
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.execution import make_pair
 from owo_agents.benchmark.run.results import Store
@@ -36,6 +37,8 @@ from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.benchmark.suite.selection import narrowed, overridden
 from owo_agents.command.progress import ProgressBars
 from owo_agents.command.terminal import (
+    Settings,
+    TensorBoardDir,
     announce,
     console,
     finish,
@@ -57,14 +60,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the environment; repeatable."),
-]
-TensorBoardDir = Annotated[
-    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
-]
 
 
 @app.command("list")
@@ -109,26 +104,24 @@ def run(
         arguments = pairs("--arg", arg)
         if "agent" in arguments:
             raise ValueError("--arg agent=…: give it as --agent")
-        arguments = {"agent": agent, **arguments}
-        experiment = {"scenario": scenario, "settings": pairs("--set", set_)}
         one = suite.parse(
             "run",
             {
                 "summary": f"{agent} on {scenario}",
                 "rounds": rounds,
                 "seeds": [seed],
-                "agents": {agent: arguments},
-                "experiments": {scenario: experiment},
+                "agents": {agent: {"agent": agent, **arguments}},
+                "experiments": {scenario: {"scenario": scenario, "settings": pairs("--set", set_)}},
             },
             where=lambda path: "",
         )
-    if render:
-        with refusing():
+        if render:
             runner.validate(one)
-        show_rounds(one.cells()[0])
+            show_rounds(one.cells()[0])
+    play = functools.partial(runner.run, backend=backends.serial, force=True)
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        store, outcome = execute(one, folder, "serial", 1, True, tensorboard)
+        store, outcome = execute(one, one, folder, play, tensorboard)
         for board in leaderboard.boards(one, store):
             console.print(summary(board))
     finish(outcome, one.run_names(), resumable=out is not None)
@@ -171,12 +164,13 @@ def bench(
     with refusing():
         whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
         chosen = narrowed(whole, only or [])
+        jobs = checks.whole("--jobs", os.cpu_count() or 1 if jobs is None else jobs, low=1)
+        play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
     folder = out or Path("results") / whole.name
-    jobs = os.cpu_count() or 1 if jobs is None else jobs
     if tune:
-        chosen = whole = tuned(chosen, folder / "tuning", backend, jobs, ray_address)
+        chosen = whole = tuned(chosen, folder / "tuning", play)
     store, outcome = execute(
-        chosen, folder, backend, jobs, force, tensorboard, whole=whole, ray_address=ray_address
+        chosen, whole, folder, functools.partial(play, force=force), tensorboard
     )
     found = leaderboard.boards(whole, store)
     show(found)
@@ -231,18 +225,13 @@ app.command("train-rl")(refusing()(train_rl))
 
 def execute(
     chosen: Suite,
+    whole: Suite,
     folder: Path,
-    backend: str,
-    jobs: int,
-    force: bool,
+    play: Callable[..., runner.Outcome],
     tensorboard: Path | None,
-    whole: Suite | None = None,
-    ray_address: str | None = None,
 ) -> tuple[Store, runner.Outcome]:
-    """Check everything, then run the suite into the folder; the folder remembers the ``whole``."""
+    """Check everything, then run what is chosen into the folder, which remembers the ``whole``."""
     with refusing():
-        checks.whole("--jobs", jobs, low=1)
-        run_on = runner.choose(backend, ray_address)
         runner.validate(chosen)
         titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
         callbacks: list[Callback] = [ProgressBars(console, titles, chosen.run_names())]
@@ -251,25 +240,21 @@ def execute(
 
             callbacks.append(TensorBoard(tensorboard))
         store = Store(folder)
-        manifest.write(folder, whole or chosen, shlex.join(["owo", *sys.argv[1:]]))
-    tidy(store, whole or chosen)
-    outcome = runner.run(
-        chosen.cells(), store, backend=run_on, jobs=jobs, force=force, callbacks=callbacks
-    )
-    return store, outcome
+        manifest.write(folder, whole, shlex.join(["owo", *sys.argv[1:]]))
+    tidy(store, whole)
+    return store, play(chosen.cells(), store, callbacks=callbacks)
 
 
-def tuned(chosen: Suite, folder: Path, backend: str, jobs: int, ray_address: str | None) -> Suite:
+def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome]) -> Suite:
     """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
     with refusing():
-        run_on = runner.choose(backend, ray_address)
         runner.validate(chosen)
         store = Store(folder)
 
     def run_all(cells: Sequence[Cell]) -> None:
         titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
         bars = ProgressBars(console, titles, chosen.run_names())
-        if runner.run(cells, store, backend=run_on, jobs=jobs, callbacks=[bars]).interrupted:
+        if play(cells, store, callbacks=[bars]).interrupted:
             raise typer.Exit(130)
 
     return tuning.tune(chosen, store, run_all)

@@ -1,5 +1,6 @@
 """Progress bars with the time left: one for each scenario, counted in rounds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -18,6 +20,12 @@ from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
+
+
+def bars(*count: ProgressColumn, console: Console) -> Progress:
+    """Bars that say what they are of, how far it is, and the time taken and left."""
+    columns = TextColumn("{task.description}"), BarColumn(), *count, TimeElapsedColumn()
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)
 
 
 class ProgressBars(Callback):
@@ -35,23 +43,13 @@ class ProgressBars(Callback):
         self._titles, self._names = titles, names
         self._bars: dict[str, TaskID] = {}
         self._left: dict[str, int] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rounds"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-        )
+        self._progress = bars(MofNCompleteColumn(), TextColumn("rounds"), console=console)
 
     def on_start(self, cells: Sequence[Cell]) -> None:
         """Show a bar for each name."""
-        totals: dict[str, int] = {}
+        totals: Counter[str] = Counter()
         for cell in cells:
-            title = self._titles[cell.key]
-            totals[title] = totals.get(title, 0) + cell.rounds
+            totals[self._titles[cell.key]] += cell.rounds
             self._left[cell.key] = cell.rounds
         for title, total in totals.items():
             self._bars[title] = self._progress.add_task(escape(title), total=total, start=False)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -16,12 +16,19 @@ from rich.panel import Panel
 from rich.table import Table
 
 from owo_agents.benchmark.figures import certificates, claims
-from owo_agents.benchmark.figures.leaderboard import Board
+from owo_agents.benchmark.figures.leaderboard import Board, by_experiment
 from owo_agents.benchmark.report import tables
 from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.plan import Suite
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the environment; repeatable."),
+]
+TensorBoardDir = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
+]
 console = Console(emoji=False)
 errors = Console(stderr=True, soft_wrap=True, emoji=False)
 
@@ -59,8 +66,7 @@ def tidy(store: Store, chosen: Suite) -> None:
 
 def show(boards: Sequence[Board]) -> None:
     """The leaderboards; of an experiment with a grid one table of its headline figure."""
-    for _, group in groupby(boards, key=lambda board: board.experiment.name):
-        together = list(group)
+    for together in by_experiment(boards):
         if len(together) > 1:
             console.print(tables.grid_table(together))
             for text, words in claims.tally(together).items():
@@ -92,13 +98,9 @@ def summary(board: Board) -> Panel:
 def announce(paths: Sequence[Path]) -> None:
     """Say what was written, folders once."""
     for folder, group in groupby(paths, key=lambda path: path.parent):
-        names = [path.name for path in group]
-        what = names[0] if len(names) == 1 else f"{len(names)} files"
-        console.print(
-            f"wrote {escape(str(folder / what if len(names) == 1 else folder))} "
-            f"{'' if len(names) == 1 else f'({what})'}",
-            highlight=False,
-        )
+        first, *more = group
+        what = f"{escape(str(folder))} ({len(more) + 1} files)" if more else escape(str(first))
+        console.print(f"wrote {what}", highlight=False)
 
 
 def finish(outcome: runner.Outcome, names: Mapping[str, str], resumable: bool) -> None:

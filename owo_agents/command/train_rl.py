@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 from rich.table import Table
 
 import owo_agents
-from owo_agents.command.terminal import console, pairs
-from owo_env.problem import Problem
+from owo_agents.command.progress import bars
+from owo_agents.command.terminal import TensorBoardDir, console, pairs
 
 if TYPE_CHECKING:
     from owo_agents.rl.train import Training
@@ -39,33 +39,17 @@ def train_rl(
         typer.Option(help="Folder of the run.", show_default="results/rl/SCENARIO-ALGORITHM-SEED"),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
-    tensorboard: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also log to TensorBoard.")
-    ] = None,
+    tensorboard: TensorBoardDir = None,
 ) -> None:
     """Train a policy that weighs the users, with stable-baselines3; it then plays as `rl:DIR`."""
     from owo_agents.rl.train import Training, train
 
+    settings, hyperparameters = pairs("--set", set_), pairs("--hyper", hyper)
     training = Training(
-        scenario,
-        pairs("--set", set_),
-        algorithm,
-        steps,
-        num_envs,
-        seed,
-        pairs("--hyper", hyper),
-        eval_every,
+        scenario, settings, algorithm, steps, num_envs, seed, hyperparameters, eval_every
     )
     folder = out or Path("results/rl") / f"{scenario}-{algorithm}-{seed}"
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} slots"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    bar = bars(TextColumn("{task.completed:,.0f}/{task.total:,.0f} slots"), console=console)
     with bar:
         task = bar.add_task("training", total=steps)
 
@@ -76,7 +60,7 @@ def train_rl(
         _, interrupted = train(training, folder, resume, tensorboard, advance)
     if interrupted:
         console.print("interrupted: the best policy is kept; --resume goes on from the checkpoint")
-    _compare(training, folder, console)
+    _compare(training, folder)
     console.print(
         f"play it with: owo run --scenario {escape(scenario)} --agent rl:{escape(str(folder))}",
         highlight=False,
@@ -85,7 +69,7 @@ def train_rl(
         raise typer.Exit(130)
 
 
-def _compare(training: Training, folder: Path, console: Console) -> None:
+def _compare(training: Training, folder: Path) -> None:
     """The policy beside equal weights and OWO-FMTL on the held-out seeds it was chosen on."""
     from owo_agents.rl.train import evaluate
 
@@ -93,9 +77,6 @@ def _compare(training: Training, folder: Path, console: Console) -> None:
     table.add_column("agent")
     table.add_column("fairness", justify="right")
     for name in ("cws", "owo-fmtl", f"rl:{folder}"):
-
-        def agent(problem: Problem, name: str = name) -> owo_agents.Agent:
-            return owo_agents.make(name, problem)
-
-        table.add_row(escape(name), f"{evaluate(training, agent).mean():.5f}")
+        fairness = evaluate(training, functools.partial(owo_agents.make, name))
+        table.add_row(escape(name), f"{fairness.mean():.5f}")
     console.print(table)

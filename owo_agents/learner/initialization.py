@@ -7,24 +7,19 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from owo_agents.agent import Floats
 from owo_agents.learner.part import Part
 from owo_env import checks
 from owo_env.problem import Problem
-
-Floats = NDArray[np.floating]
 
 
 class Initialization(Part):
     """Carries x_t from round to round, over leading batch axes."""
 
     carried = ("rounds", "x")
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.rounds = 0
-        self.x: Floats | None = None
+    rounds = 0
+    x: Floats | None = None
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         """A copy of x_t, shape (*batch, d); x_1 is the problem's initial model."""

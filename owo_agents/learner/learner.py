@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from owo_agents.agent import Action, Agent, Info, Observation
+from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_agents.learner.initialization import TARGETS, Initialization
 from owo_agents.learner.step import ModelStep
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
-
-Floats = NDArray[np.floating]
 
 
 class Learner(Agent):
@@ -49,9 +46,7 @@ class Learner(Agent):
         reset_heads: bool = False,
     ) -> None:
         super().__init__(weighting.problem)
-        self.weighting = weighting
-        self.step = step
-        self.initialization = initialization
+        self.weighting, self.step, self.initialization = weighting, step, initialization
         if target is None:
             target = "exact" if self.problem.hindsight else "last"
         checks.one_of("target", target, TARGETS)
@@ -97,8 +92,7 @@ class Learner(Agent):
 
     def direction(self, obs: Observation) -> Floats:
         """The ascent direction that the model step follows."""
-        gradient: Floats = obs["gradient"]
-        return gradient
+        return obs["gradient"]
 
     def end_round(self, obs: Observation, info: Info) -> None:
         if self.target == "exact":
@@ -113,8 +107,4 @@ class Learner(Agent):
 
     def report(self) -> Mapping[str, Any]:
         """What its parts tell."""
-        return {
-            **self.weighting.report(),
-            **self.step.report(),
-            **self.initialization.report(),
-        }
+        return {**self.weighting.report(), **self.step.report(), **self.initialization.report()}

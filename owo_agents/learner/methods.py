@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from typing_extensions import Unpack
 
@@ -14,6 +15,8 @@ from owo_agents.learner.step import make_step
 from owo_agents.learner.weighting import DUALS, Constant, Dual, Normalized, Weighting
 from owo_env import checks
 from owo_env.problem import Problem
+
+A = TypeVar("A")
 
 
 class Parts(TypedDict, total=False):
@@ -66,7 +69,7 @@ def compose(
 
 def around(weighting: type[Weighting]) -> Callable[..., Learner]:
     """The factory of agents around a weighting: it takes its arguments, and ``Parts``."""
-    own = list(inspect.signature(weighting).parameters.values())[1:]
+    first, *own = inspect.signature(weighting).parameters.values()
 
     def agent(problem: Problem, **given: Any) -> Learner:
         mine = {p.name: given.pop(p.name) for p in own if p.name in given}
@@ -74,9 +77,21 @@ def around(weighting: type[Weighting]) -> Callable[..., Learner]:
 
     kind = inspect.Parameter.KEYWORD_ONLY
     parts = [inspect.Parameter(name, kind, default=None) for name in Parts.__optional_keys__]
-    first = inspect.Parameter("problem", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     named = [first, *(p.replace(kind=kind) for p in own), *parts]
     agent.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return agent
+
+
+def bound(factory: Callable[..., A], **fixed: Any) -> Callable[..., A]:
+    """``factory`` with some arguments fixed for good: what comes back does not take them."""
+
+    @functools.wraps(factory)
+    def agent(problem: Problem, **given: Any) -> A:
+        return factory(problem, **fixed, **given)
+
+    signature = inspect.signature(factory)
+    left = [p for p in signature.parameters.values() if p.name not in fixed]
+    agent.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
     return agent
 
 
@@ -111,10 +126,7 @@ def cws(
 
 
 def srl(
-    problem: Problem,
-    *,
-    learning_rate: float | None = None,
-    target: str | None = None,
+    problem: Problem, *, learning_rate: float | None = None, target: str | None = None
 ) -> Learner:
     """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
     return compose(
@@ -135,10 +147,7 @@ def frozen(problem: Problem, *, target: str | None = None) -> Learner:
 
 
 def owo_normalized(
-    problem: Problem,
-    *,
-    total: float | None = None,
-    **parts: Unpack[Parts],
+    problem: Problem, *, total: float | None = None, **parts: Unpack[Parts]
 ) -> Learner:
     """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
     return compose(Normalized(Dual(problem), total), **parts)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from owo_agents.agent import Floats
 from owo_agents.learner.part import Part
 from owo_env import checks
 from owo_env.problem import Problem
-
-Floats = NDArray[np.floating]
 
 # §IV's rate, for problems whose constants nobody knows.
 PRACTICAL_RATE = 0.1
@@ -106,7 +105,7 @@ def _square(vector: Floats) -> Floats:
     return np.sum(np.square(vector, dtype=np.float64), axis=-1, keepdims=True)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: Floats | float, below: Floats) -> Floats:
     """√(above/below), 0 where there was no gradient yet."""
     return np.sqrt(np.divide(above, below, out=np.zeros_like(below), where=below > 0))
 
@@ -129,11 +128,11 @@ class AdaGradNorm(ModelStep):
 
     def __init__(self, problem: Problem, diameter: float | None = None) -> None:
         super().__init__(problem)
-        if diameter is None and problem.diameter is None:
+        given = problem.diameter if diameter is None else diameter
+        if given is None:
             raise ValueError(
                 "step='adagrad-norm': this problem has no diameter D_Θ; pass it as learning_rate"
             )
-        given = problem.diameter if diameter is None else diameter
         self.diameter = checks.number("diameter", given, low=0.0, open_low=True)
 
     def begin_round(self, model: Floats) -> None:
@@ -141,7 +140,7 @@ class AdaGradNorm(ModelStep):
 
     def rate(self, model: Floats, gradient: Floats) -> Floats:
         self._squares = self._squares + _square(gradient)
-        return _ratio(np.full_like(self._squares, self.diameter**2 / 2), self._squares)
+        return _ratio(self.diameter**2 / 2, self._squares)
 
 
 class GuessFree(ModelStep):
@@ -156,12 +155,9 @@ class GuessFree(ModelStep):
     """
 
     carried = ("distances", "gradients")
+    distances: Any = None  # Σ_s D_s² of the rounds before, (..., 1)
+    gradients: Any = None  # Σ_s G_s²
     _NUDGE = 0.01
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.distances: Floats | None = None  # Σ_s D_s² of the rounds before, (..., 1)
-        self.gradients: Floats | None = None  # Σ_s G_s²
 
     def begin_round(self, model: Floats) -> None:
         self._start = model
@@ -170,21 +166,23 @@ class GuessFree(ModelStep):
 
     def rate(self, model: Floats, gradient: Floats) -> Floats:
         self._squares = self._squares + _square(gradient)
-        if self.distances is not None and self.gradients is not None:
+        if self.distances is not None:
             return _ratio(self.distances, self.gradients)
         self._reach = np.maximum(self._reach, _square(model - self._start))
         return _ratio(self._reach, self._squares)
 
     def end_round(self, target: Floats) -> None:
-        distance = _square(target - self._start)
-        if self.distances is None or self.gradients is None:
-            self.distances, self.gradients = distance, self._squares
-        else:
-            self.distances = self.distances + distance
-            self.gradients = self.gradients + self._squares
+        if self.distances is None:
+            self.distances = self.gradients = 0.0
+        self.distances = self.distances + _square(target - self._start)
+        self.gradients = self.gradients + self._squares
 
 
-STEPS = ("fixed", "guess-free", "adagrad-norm")
+STEPS: dict[str, Callable[..., ModelStep]] = {
+    "fixed": GradientAscent,
+    "guess-free": GuessFree,
+    "adagrad-norm": AdaGradNorm,
+}
 
 
 def make_step(problem: Problem, name: str, learning_rate: float | None = None) -> ModelStep:
@@ -199,12 +197,10 @@ def make_step(problem: Problem, name: str, learning_rate: float | None = None) -
         ValueError: An unknown name, or a learning rate for the step that learns its own.
     """
     checks.one_of("step", name, STEPS)
-    if name == "fixed":
-        return GradientAscent(problem, learning_rate)
-    if name == "adagrad-norm":
-        return AdaGradNorm(problem, learning_rate)
-    if learning_rate is not None:
+    if learning_rate is None:
+        return STEPS[name](problem)
+    if name == "guess-free":
         raise ValueError(
             f"learning_rate={learning_rate!r}: step='guess-free' learns its own; leave it out"
         )
-    return GuessFree(problem)
+    return STEPS[name](problem, learning_rate)

@@ -8,22 +8,28 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from owo_agents.agent import Floats
 from owo_agents.learner.part import Part
 from owo_env import checks
 from owo_env.fairness import AlphaFair, Fairness, sum_users
 from owo_env.problem import Problem
 
-Floats = NDArray[np.floating]
-
 
 class Weighting(Part):
-    """Priorities over leading batch axes: arrays are (..., K)."""
+    """Priorities over leading batch axes: arrays are (..., K).
 
-    @abstractmethod
+    Attributes:
+        start: Those of each round's first slot, (K,); by default the centre utility's.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.start: Floats = problem.fairness.start
+
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         """Priorities of a round's first slot, shape (*batch, K)."""
+        return np.broadcast_to(self.start, (*batch, self.problem.num_users)).copy("F")
 
     @abstractmethod
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
@@ -55,16 +61,15 @@ class Constant(Weighting):
     carried = ()
 
     def __init__(
-        self,
-        problem: Problem,
-        shares: Sequence[float] | None = None,
-        total: float | None = None,
+        self, problem: Problem, shares: Sequence[float] | None = None, total: float | None = None
     ) -> None:
         super().__init__(problem)
-        self.p = _shares(problem, shares) * checked_total(problem, total)
-
-    def begin_round(self, batch: tuple[int, ...]) -> Floats:
-        return np.broadcast_to(self.p, (*batch, len(self.p))).copy("F")
+        if shares is None:
+            shares = [1.0] * problem.num_users
+        found = _vector("shares (or weights)", shares, problem.num_users)
+        if not found.any():
+            raise ValueError(f"shares (or weights)={list(shares)!r}: at least one must be positive")
+        self.start = found / found.sum() * checked_total(problem, total)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         return p
@@ -101,20 +106,15 @@ class Dual(Weighting):
             self.fairness = replace(self.fairness, constants=constants)
         else:
             checks.one_of("constants", constants, ("corrected",))
-        self.initial = self.fairness.start
         if initial_weights is not None:
-            self.initial = _vector("initial_weights", initial_weights, problem.num_users)
-            if problem.alpha == 0 and (self.initial != 1).any():
+            self.start = _vector("initial_weights", initial_weights, problem.num_users)
+            if problem.alpha == 0 and (self.start != 1).any():
                 raise ValueError(
                     f"initial_weights={initial_weights!r}: at α = 0 W is a point, p = 1"
                 )
 
-    def begin_round(self, batch: tuple[int, ...]) -> Floats:
-        return np.broadcast_to(self.initial, (*batch, len(self.initial))).copy("F")
-
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        stepped: Floats = self.fairness.step(p, utilities, slot)
-        return stepped
+        return self.fairness.step(p, utilities, slot)
 
 
 class DualByRound(Dual):
@@ -173,15 +173,6 @@ def checked_total(problem: Problem, total: float | None) -> float:
     if total is None:
         return problem.fairness.total
     return checks.number("total", total, low=0.0, open_low=True)
-
-
-def _shares(problem: Problem, shares: Sequence[float] | None) -> Floats:
-    if shares is None:
-        return np.full(problem.num_users, 1 / problem.num_users)
-    found = _vector("shares (or weights)", shares, problem.num_users)
-    if not found.any():
-        raise ValueError(f"shares (or weights)={list(shares)!r}: at least one must be positive")
-    return found / found.sum()
 
 
 def _vector(argument: str, values: Sequence[float], size: int) -> Floats:

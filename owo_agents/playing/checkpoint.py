@@ -7,7 +7,6 @@ moment leaves a whole checkpoint, the old one or the new.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -95,7 +94,7 @@ def save(
         "env": _unwrapped(env).state_dict(),
         "agent": agent.state_dict(),
         "torch": torch.get_rng_state().numpy(),  # some agents draw from the global generator
-        "records": [_fields(record) for record in records],
+        "records": [{k: v for k, v in vars(r).items() if k != "model"} for r in records],
     }
     text = json.dumps(_lift(tree, arrays))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -129,20 +128,14 @@ def _read(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("checkpoint", "{}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tree = _lower(json.loads(text), arrays)
+        tree: dict[str, Any] = json.loads(text, object_hook=lambda node: _lower(node, arrays))
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged or no checkpoint ({error})") from error
     if tree.get("format") != FORMAT:
         raise ValueError(
             f"{path} has checkpoint format {tree.get('format')}: this version reads {FORMAT}"
         )
-    found: dict[str, Any] = tree
-    return found
-
-
-def _fields(record: RoundRecord) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(record) if f.name != "model"]
-    return {name: getattr(record, name) for name in names}
+    return tree
 
 
 def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
@@ -162,17 +155,11 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     return tree.item() if isinstance(tree, np.generic) else tree
 
 
-def _lower(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The inverse of :func:`_lift`; tuples come back as lists."""
-    if isinstance(tree, dict):
-        if set(tree) == {_ARRAY}:
-            return arrays[tree[_ARRAY]]
-        if set(tree) == {_TEXT}:
-            return np.array(tree[_TEXT])
-        return {key: _lower(value, arrays) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_lower(value, arrays) for value in tree]
-    return tree
+def _lower(node: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
+    """The inverse of :func:`_lift` at one mapping; tuples come back as lists."""
+    if set(node) == {_ARRAY}:
+        return arrays[node[_ARRAY]]
+    return np.array(node[_TEXT]) if set(node) == {_TEXT} else node
 
 
 def _differences(there: Any, here: Any, place: str = "") -> str:

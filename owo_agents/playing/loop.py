@@ -14,20 +14,12 @@ from numpy.typing import NDArray
 from owo_agents.agent import Agent
 from owo_env import checks, regret
 from owo_env.fairness import sum_users
-from owo_env.problem import Problem, attribute, problem_of
+from owo_env.problem import attribute, problem_of
 
 Array = NDArray[Any]
 
 # What a record has fields of its own for; the rest of a round's last info goes to ``extras``.
-_OWN = {
-    "round",
-    "slot",
-    "mean_utilities",
-    "fairness",
-    "fairest_model",
-    "fairest_fairness",
-    "regret",
-}
+OWN = {"round", "slot", "mean_utilities", "fairness", "fairest_model", "fairest_fairness", "regret"}
 
 
 class AgentError(RuntimeError):
@@ -122,10 +114,10 @@ def play_round(
     env: Any, agent: Agent, obs: Mapping[str, Any], info: Mapping[str, Any], certify: bool
 ) -> RoundRecord:
     """Play the round that ``env.reset`` has opened; ``obs`` and ``info`` are its answer."""
-    problem, weights = problem_of(env), np.zeros(())
-    slots: list[tuple[Any, Any, Any]] = []
+    num_slots, weights = problem_of(env).num_slots, np.zeros(())
+    slots: list[tuple[Array, Array, Array]] = []
     agent.begin_round(obs, info)
-    for _ in range(problem.num_slots):
+    for _ in range(num_slots):
         action = agent.act(obs, info)
         try:
             obs, _, _, _, info = env.step(action)
@@ -136,54 +128,38 @@ def play_round(
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
     agent.end_round(obs, info)
-    terms: dict[str, Array] = {}
+    extras = {k: v for k, v in info.items() if k not in OWN and not k.startswith("_")}
+    extras |= agent.report()
     if certify:
-        models, played, felt = (np.stack(values, -2) for values in zip(*slots))
-        best = info["fairest_model"]
-        evaluated = env.unwrapped.evaluate(best)
-        terms = certificate(problem, agent, models[..., 0, :], best, played, felt, evaluated)
-    number = info["round"]
+        extras |= _certificate(env, agent, slots, info["fairest_model"])
     return RoundRecord(
-        round=int(number if np.ndim(number) == 0 else number[0]),
+        round=int(np.ravel(info["round"])[0]),
         fairness=np.asarray(info["fairness"]),
         regret=np.asarray(info["regret"]) if "regret" in info else None,
         utilities=info["mean_utilities"],
-        weights=weights / problem.num_slots,
+        weights=weights / num_slots,
         model=np.array(action["model"]),
-        extras={k: v for k, v in info.items() if k not in _OWN and not k.startswith("_")}
-        | dict(agent.report())
-        | terms,
+        extras=extras,
     )
 
 
-def certificate(
-    problem: Problem,
-    agent: Agent,
-    start: Array,
-    best: Array,
-    weights: Array,
-    utilities: Array,
-    best_utilities: Array,
+def _certificate(
+    env: Any, agent: Agent, slots: Sequence[tuple[Array, Array, Array]], best: Array
 ) -> dict[str, Array]:
-    """The terms of the certificate of rounds (...,), those that are finite.
+    """The terms of the round just ended, those that are finite.
 
     Args:
-        problem: The problem.
+        env: It evaluates the fairest model.
         agent: Who played; its learning rate is read.
-        start: The models of the first slots, (..., d).
+        slots: Model and priorities played in each slot, and the utilities that they gave.
         best: θ*_t, (..., d).
-        weights: Priorities played, (..., m, K).
-        utilities: What they gave, (..., m, K).
-        best_utilities: What θ*_t would have given, (..., m, K).
     """
-    found = regret.certify(problem, weights, utilities, best_utilities)
-    terms = {
-        "primal_regret": found.primal_regret,
-        "dual_regret": found.dual_regret,
-        "residual": found.residual,
-    }
+    problem = problem_of(env)
+    models, weights, utilities = (np.stack(values, -2) for values in zip(*slots))
+    found = regret.certify(problem, weights, utilities, env.unwrapped.evaluate(best))
+    terms = {name: getattr(found, name) for name in ("primal_regret", "dual_regret", "residual")}
     rate = agent.learning_rate
     if rate and problem.gradient_bound is not None:
-        distance = np.sqrt(sum_users((start - best) ** 2))
+        distance = np.sqrt(sum_users((models[..., 0, :] - best) ** 2))
         terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
     return {name: term for name, term in terms.items() if np.isfinite(term).all()}

@@ -8,7 +8,6 @@ for bit, many times sooner.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +15,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
-from owo_agents.learner.initialization import Initialization
+from owo_agents.learner.initialization import Initialization, Reset
 from owo_agents.learner.learner import Learner
 from owo_agents.playing.loop import RoundRecord, play_round
 from owo_env import checks
@@ -29,8 +27,6 @@ from owo_env.scenarios import Scenario, Stream
 from owo_env.scenarios.base import Generators
 from owo_env.scenarios.least_squares.base import LeastSquares, Unrolled
 from owo_env.vector_env import AIRANVectorEnv
-
-Array = NDArray[Any]
 
 MOST_ROUNDS = 4096  # their data are in memory together
 
@@ -80,13 +76,17 @@ def play(
     obs, info = streams.reset()
     best = streams.fairest()
     assert best is not None
-    initialization = agent.initialization
-    agent.initialization = _Known(initialization, initialization.starts(best[0]))
+    initialization, known = agent.initialization, Reset(agent.problem)
+    known.x = initialization.starts(best[0])
+    agent.initialization = known
     try:
         record = play_round(streams, agent, obs, info, certify)
     finally:
         agent.initialization = initialization
-    yield from _one_by_one(record, rounds)
+    for t in range(rounds):
+        own = {k: values[t] for k, values in vars(record).items() if k not in ("round", "extras")}
+        extras = {k: values[t] for k, values in record.extras.items()}
+        yield RoundRecord(round=t + 1, extras=extras, **own)
 
 
 class _Rounds(Scenario):
@@ -104,30 +104,3 @@ class _Rounds(Scenario):
     def batch(self, rngs: Generators, fairness: Fairness | None) -> Unrolled:
         scenario, rounds, seed = self._unrolled
         return Unrolled(scenario, seeding.np_random(seed)[0], rounds, fairness)
-
-
-class _Known(Initialization):
-    """Starts that are known beforehand, (T, d)."""
-
-    def __init__(self, original: Initialization, starts: Array) -> None:
-        super().__init__(original.problem)
-        self._starts = starts
-
-    def begin_round(self, batch: tuple[int, ...]) -> Array:
-        return self._starts
-
-    def end_round(self, target: Array) -> None:
-        """What was to be learned is in the starts already."""
-
-    def _next(self, x: Any, target: Any) -> Any:
-        raise TypeError("these starts are known")
-
-
-def _one_by_one(record: RoundRecord, rounds: int) -> Iterator[RoundRecord]:
-    """The records of T rounds from the one of T streams."""
-    fields = [f.name for f in dataclasses.fields(record) if f.name not in ("round", "extras")]
-    columns = {name: getattr(record, name) for name in fields}
-    for t in range(rounds):
-        own: dict[str, Any] = {name: column[t] for name, column in columns.items()}
-        extras = {name: values[t] for name, values in record.extras.items()}
-        yield RoundRecord(round=t + 1, extras=extras, **own)

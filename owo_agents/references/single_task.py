@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
-from owo_agents.agent import Action, Agent, Info, Observation
+from owo_agents.agent import Action, Floats, Info, Observation
+from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import cws
 from owo_env import checks
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
 from owo_env.score import Score
-
-Floats = NDArray[np.floating]
 
 
 class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
@@ -35,19 +32,15 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
 
     def __init__(self, env: Any) -> None:
         inner = env.unwrapped
-        if isinstance(inner, VectorEnv) or not isinstance(inner, AIRANEnv):
+        if not isinstance(inner, AIRANEnv):
             raise ValueError(f"agent 'single-task' plays in the scalar environment, not in {inner}")
+        self.problem, self.gradients = inner.problem, inner.gradients
+        fairness = self.problem.fairness
         self.copies = [
-            AIRANEnv(
-                inner.scenario,
-                hindsight=inner.hindsight and k == 0,
-                fairness=inner.problem.fairness,
-            )
-            for k in range(inner.problem.num_users)
+            AIRANEnv(inner.scenario, hindsight=inner.hindsight and k == 0, fairness=fairness)
+            for k in range(self.problem.num_users)
         ]
-        self.problem = inner.problem
-        self.gradients = inner.gradients
-        self._score = Score(self.problem.fairness)
+        self._score = Score(fairness)
         self._seed_source = inner.np_random
         self._started = False
 
@@ -72,18 +65,15 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         ]
         obs = self._merged([one[0] for one in played])
         reward = self._score.add(obs["utilities"].tolist())
-        done = played[0][2]
-        info = self._info([one[4] for one in played])
-        return obs, reward, done, False, info
+        return obs, reward, played[0][2], False, self._info([one[4] for one in played])
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of one shared ``model`` (d,), as the environment's."""
         return self.copies[0].evaluate(model)
 
     def _merged(self, observations: list[dict[str, Any]]) -> dict[str, Any]:
-        own = [obs["utilities"][k] for k, obs in enumerate(observations)]
         return {
-            "utilities": np.array(own),
+            "utilities": np.array([obs["utilities"][k] for k, obs in enumerate(observations)]),
             "gradient": np.array([obs["gradient"] for obs in observations]),
             "slot": observations[0]["slot"],
         }
@@ -103,7 +93,7 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         return info
 
 
-class SingleTask(Agent):
+class SingleTask(Learner):
     """One constant-weights learner per user, each alone with its user at OWO-FMTL's first total.
 
     The total priority K·((u_min + u_max)/2)^−α of a slot all goes to the one user of a model, so
@@ -119,12 +109,12 @@ class SingleTask(Agent):
         ValueError: ``target="exact"``.
     """
 
-    gradients: ClassVar[str | None] = "weighted"
+    learning_rate = None  # bound (6) speaks of one model
 
     def __init__(self, problem: Problem, *, target: str = "last", **options: Any) -> None:
-        super().__init__(problem)
         checks.one_of("target", target, ("last", "avg"))
-        self.learner = cws(problem, target=target, **options)
+        plain = cws(problem, target=target, **options)
+        super().__init__(plain.weighting, plain.step, plain.initialization, target)
         self._played: tuple[Any, OneModelEach] | None = None
 
     def environment(self, env: Any) -> OneModelEach:
@@ -136,19 +126,8 @@ class SingleTask(Agent):
     def begin_round(self, obs: Observation, info: Info) -> None:
         if self._played is None:
             raise self.unshown()
-        self.learner.begin_round(self._batched(obs), info)
+        users = np.full(self.problem.num_users, obs["slot"])  # a batch of K streams
+        super().begin_round({**obs, "slot": users}, info)
 
     def act(self, obs: Observation, info: Info) -> Action:
-        total = self.learner.weights.sum(axis=-1)
-        return {"model": self.learner.model, "weights": total}
-
-    def learn(self, obs: Observation, info: Info) -> None:
-        self.learner.learn(self._batched(obs), info)
-
-    def end_round(self, obs: Observation, info: Info) -> None:
-        self.learner.end_round(self._batched(obs), info)
-
-    def _batched(self, obs: Observation) -> Observation:
-        """A user's learner is a stream of a batch of K."""
-        users = self.problem.num_users
-        return {**obs, "slot": np.full(users, obs["slot"])}
+        return {**super().act(obs, info), "weights": self.weights.sum(axis=-1)}

@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from owo_agents.agent import Info, Observation
+from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
-from owo_agents.learner.weighting import Constant, Weighting
+from owo_agents.learner.weighting import Constant
 from owo_agents.playing.loop import play
 from owo_env import checks
 from owo_env.problem import Problem, attribute
 from owo_env.scenarios import Scenario
 from owo_env.vector_env import AIRANVectorEnv
-
-Floats = NDArray[np.floating]
 
 FIRST_SEED = 1_000_000  # far from the seeds that anybody plays
 EXPONENTS = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -43,7 +40,6 @@ class TunedConstant(Learner):
         rounds: Rounds of each tuning stream; fewer where the scenario has no more.
         seeds: Tuning streams for each point of the grid.
         options: ``learning_rate`` and the other :class:`owo_agents.learner.methods.Parts`.
-
     """
 
     carried = Learner.carried
@@ -87,8 +83,7 @@ class TunedConstant(Learner):
         leaning = [utilities**-beta for beta in self._exponents]
         grid = [c * even.sum() * lean / lean.sum() for lean in leaning for c in self._totals]
         _, fairness = self._tried(scenario, np.array(grid))
-        best: Floats = grid[int(np.argmax(fairness))]
-        return best
+        return grid[int(np.argmax(fairness))]
 
     def _tried(self, scenario: Scenario, p: Floats) -> tuple[Floats, Floats]:
         """Mean utilities (n, K) and fairness (n,) of n constant priorities (n, K)."""
@@ -100,7 +95,9 @@ class TunedConstant(Learner):
             hindsight=self.problem.hindsight,
             autoreset_mode=AutoresetMode.DISABLED,
         )
-        agent = compose(_Given(env.problem, np.repeat(p, self._seeds, axis=0)), **self._options)
+        weighting = Constant(env.problem)
+        weighting.start = np.repeat(p, self._seeds, axis=0)  # each stream its own
+        agent = compose(weighting, **self._options)
         rounds = min(self._rounds, scenario.rounds or self._rounds)
         seeds = FIRST_SEED + np.tile(np.arange(self._seeds), n)
         records = list(play(env, agent, rounds, seed=seeds.tolist()))
@@ -108,17 +105,3 @@ class TunedConstant(Learner):
         fairness = np.mean([r.fairness for r in records], axis=0)
         by_point = utilities.reshape(n, self._seeds, -1).mean(axis=1)
         return by_point, fairness.reshape(n, self._seeds).mean(axis=1)
-
-
-class _Given(Weighting):
-    """Constant priorities of each stream's own, (N, K)."""
-
-    def __init__(self, problem: Problem, p: Floats) -> None:
-        super().__init__(problem)
-        self.p = p
-
-    def begin_round(self, batch: tuple[int, ...]) -> Floats:
-        return self.p.copy()
-
-    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        return p

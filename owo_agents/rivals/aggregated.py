@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from typing_extensions import Unpack
 
-from owo_agents.agent import Info, Observation
+from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.methods import Parts, compose
+from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
 from owo_env.figure import Figure
 from owo_env.problem import Problem
@@ -27,8 +27,6 @@ from owo_env.registry import load
 
 if TYPE_CHECKING:
     from torchjd.aggregation import Aggregator
-
-Floats = NDArray[np.floating]
 
 TOLERANCE = 1e-6
 UNSOLVED = Figure(
@@ -41,13 +39,6 @@ UNSOLVED = Figure(
 )
 _PROGRAMMING_ERRORS = (TypeError, AttributeError, ImportError, NameError)
 
-# What TorchJD's constructors ask for, from the problem (CAGrad's c is its authors').
-_OPTIONS: dict[str, Callable[[Problem], dict[str, Any]]] = {
-    "owo_agents.rivals.fairgrad:FairGrad": lambda problem: {"alpha": problem.alpha},
-    "NashMTL": lambda problem: {"n_tasks": problem.num_users},
-    "CAGrad": lambda problem: {"c": 0.4},
-}
-
 
 class Solver:
     """One stream's aggregator: its direction, and the weights that made it.
@@ -56,25 +47,32 @@ class Solver:
     those whose combination of the gradients is nearest to the direction.
     """
 
-    def __init__(self, aggregator: Aggregator) -> None:
-        self.aggregator: Any = aggregator  # some have reset() or residual()
+    def __init__(self, aggregator: Any) -> None:
+        self.aggregator = aggregator  # some have reset() or residual()
         self._weights: torch.Tensor | None = None
-        weighting: Any = getattr(aggregator, "weighting", None)
         if hasattr(aggregator, "_combine"):  # a WeightedAggregator
-            weighting.register_forward_hook(self._keep)
+            aggregator.weighting.register_forward_hook(self._keep)
 
     def _keep(self, _module: Any, _inputs: Any, weights: torch.Tensor) -> None:
         self._weights = weights
 
-    def __call__(self, gradients: Floats) -> tuple[Floats, Floats]:
-        """(direction (d,), weights (K,)) from ∇u (K, d); may raise what the solver raises."""
-        jacobian = -torch.from_numpy(gradients)
+    def __call__(self, gradients: Floats) -> tuple[Floats, Floats] | None:
+        """(direction (d,), weights (K,)) from ∇u (K, d); None where there is no finite answer."""
+        if not np.isfinite(gradients).all():
+            return None
         with warnings.catch_warnings(), np.errstate(all="ignore"), torch.no_grad():
             warnings.simplefilter("ignore")  # solvers warn of what is checked and counted here
-            direction = -self.aggregator(jacobian).numpy()
-        if self._weights is not None:
-            return direction, self._weights.numpy()
-        return direction, np.linalg.lstsq(gradients @ gradients.T, gradients @ direction)[0]
+            try:
+                direction = -self.aggregator(-torch.from_numpy(gradients)).numpy()
+                if self._weights is not None:
+                    weights = self._weights.numpy()
+                else:
+                    weights = np.linalg.lstsq(gradients @ gradients.T, gradients @ direction)[0]
+            except _PROGRAMMING_ERRORS:
+                raise
+            except Exception:  # each solver library has errors of its own
+                return None
+        return (direction, weights) if np.isfinite(direction).all() else None
 
     def solved(self, gradients: Floats, weights: Floats) -> bool:
         """Whether the weights satisfy the aggregator's own equation, if it can tell."""
@@ -110,8 +108,8 @@ class Aggregated(PerUser):
         super().__init__(*parts)
         first = build()  # raises here, not in the first slot, where an extra is missing
         self._counted = ("fallbacks", "unsolved") if hasattr(first, "residual") else ("fallbacks",)
-        self._build = build
-        self._solvers: dict[tuple[int, ...], Solver] = {}
+        self._is_stateful = hasattr(first, "reset")
+        self._solvers = defaultdict[tuple[int, ...], Solver](lambda: Solver(build()))
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         super().begin_round(obs, info)
@@ -125,10 +123,8 @@ class Aggregated(PerUser):
         return direction, weights
 
     def _aggregate(self, n: tuple[int, ...], gradients: Floats) -> tuple[Floats, Floats]:
-        solver = self._solvers.get(n)
-        if solver is None:
-            solver = self._solvers[n] = Solver(self._build())
-        found = _attempt(solver, gradients)
+        solver = self._solvers[n]
+        found = solver(gradients)
         if found is None:
             self._counts["fallbacks"][n] += 1
             solver.reset()
@@ -142,20 +138,7 @@ class Aggregated(PerUser):
 
     def savable(self) -> bool:
         """Not where the aggregator carries a state of its own, which TorchJD does not expose."""
-        return super().savable() and not hasattr(self._build(), "reset")
-
-
-def _attempt(solver: Solver, gradients: Floats) -> tuple[Floats, Floats] | None:
-    """The solver's answer, or None where there is no finite one."""
-    if not np.isfinite(gradients).all():
-        return None
-    try:
-        direction, weights = solver(gradients)
-    except _PROGRAMMING_ERRORS:
-        raise
-    except Exception:  # each solver library has errors of its own
-        return None
-    return (direction, weights) if np.isfinite(direction).all() else None
+        return super().savable() and not self._is_stateful
 
 
 def mean_direction(gradients: Floats) -> tuple[Floats, Floats]:
@@ -184,7 +167,7 @@ def aggregated(
         ImportError: TorchJD, or what the aggregator needs, is not installed.
         ValueError: No such aggregator.
     """
-    build = torchjd_class("aggregation", aggregator, options, _OPTIONS, problem)
+    build = torchjd_class("aggregation", aggregator, options, problem)
     return compose(Effective(problem), learner=partial(Aggregated, build=build), **parts)
 
 
@@ -192,20 +175,15 @@ aggregated.figures = Aggregated.figures  # type: ignore[attr-defined]
 
 
 def torchjd_class(
-    module: str,
-    name: str,
-    options: Mapping[str, Any] | None,
-    decided: Mapping[str, Callable[[Problem], dict[str, Any]]],
-    problem: Problem,
+    module: str, name: str, options: Mapping[str, Any] | None, problem: Problem
 ) -> Callable[[], Any]:
     """What makes objects of a class of ``torchjd.<module>``, or of one at a path.
 
     Args:
         module: ``"aggregation"`` or ``"scalarization"``.
         name: Of the class, or ``"package.module:Class"``.
-        options: Arguments that are given.
-        decided: Class → arguments that the problem decides.
-        problem: The problem.
+        options: Arguments of the class.
+        problem: It decides those that a class of TorchJD's asks for.
     """
     path = name if ":" in name else f"torchjd.{module}:{name}"
     try:
@@ -215,28 +193,21 @@ def torchjd_class(
         raise ImportError(
             f'{name.rpartition(":")[2]} needs TorchJD ({error}): pip install "airan-fairmtl[mtl]"'
         ) from error
-    own = decided.get(name, lambda problem: {})(problem)
-    return partial(found, **{**own, **(options or {})})
+    decided: dict[str, dict[str, Any]] = {
+        "owo_agents.rivals.fairgrad:FairGrad": {"alpha": problem.alpha},
+        "NashMTL": {"n_tasks": problem.num_users},
+        "CAGrad": {"c": 0.4},  # its authors'
+        **{scalarizer: {"shape": problem.num_users} for scalarizer in ("FAMO", "UW", "IMTLL")},
+    }
+    return partial(found, **{**decided.get(name, {}), **(options or {})})
 
 
-def _named(aggregator: str) -> Callable[..., Learner]:
-    """The factory of a method that has a name of its own; its aggregator is bound for good."""
-
-    def method(
-        problem: Problem, *, options: Mapping[str, Any] | None = None, **parts: Unpack[Parts]
-    ) -> Learner:
-        return aggregated(problem, aggregator=aggregator, options=options, **parts)
-
-    method.figures = Aggregated.figures  # type: ignore[attr-defined]
-    return method
-
-
-fairgrad = _named("owo_agents.rivals.fairgrad:FairGrad")
-nash_mtl = _named("NashMTL")
-pcgrad = _named("PCGrad")
-cagrad = _named("CAGrad")
-mgda = _named("MGDA")
-imtl_g = _named("IMTLG")
-upgrad = _named("UPGrad")
-aligned_mtl = _named("AlignedMTL")
-config = _named("ConFIG")
+fairgrad = bound(aggregated, aggregator="owo_agents.rivals.fairgrad:FairGrad")
+nash_mtl = bound(aggregated, aggregator="NashMTL")
+pcgrad = bound(aggregated, aggregator="PCGrad")
+cagrad = bound(aggregated, aggregator="CAGrad")
+mgda = bound(aggregated, aggregator="MGDA")
+imtl_g = bound(aggregated, aggregator="IMTLG")
+upgrad = bound(aggregated, aggregator="UPGrad")
+aligned_mtl = bound(aggregated, aggregator="AlignedMTL")
+config = bound(aggregated, aggregator="ConFIG")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from owo_agents.agent import Floats
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Dual, Weighting, checked_total
@@ -15,8 +15,6 @@ from owo_agents.rivals.per_user import Effective, PerUser
 from owo_env import checks
 from owo_env.fairness import sum_users
 from owo_env.problem import Problem
-
-Floats = NDArray[np.floating]
 
 
 class FollowTheLeader(Weighting):
@@ -30,7 +28,7 @@ class FollowTheLeader(Weighting):
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self._sum: Floats | float = 0.0
-        return np.broadcast_to(self.problem.fairness.start, (*batch, self.problem.num_users)).copy()
+        return super().begin_round(batch)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum = self._sum + utilities
@@ -61,9 +59,7 @@ class Hedge(Weighting):
             sharpness = most / (u_max - u_min)
         self.sharpness = checks.number("sharpness", sharpness, low=0.0, open_low=True)
         self.total = checked_total(problem, total)
-
-    def begin_round(self, batch: tuple[int, ...]) -> Floats:
-        return np.full((*batch, self.problem.num_users), self.total / self.problem.num_users)
+        self.start = np.full(problem.num_users, self.total / problem.num_users)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         lead = utilities - utilities.min(axis=-1, keepdims=True)

@@ -6,14 +6,11 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from owo_agents.agent import Observation
+from owo_agents.agent import Floats, Observation
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.weighting import Weighting
 from owo_env.figure import Figure
-
-Floats = NDArray[np.floating]
 
 FALLBACKS = Figure(
     "fallbacks",
@@ -37,8 +34,7 @@ class Effective(Weighting):
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         if self.weights is None:
-            start = self.problem.fairness.start
-            self.weights = np.broadcast_to(start, (*batch, len(start))).copy()
+            self.weights = super().begin_round(batch)
         return self.weights
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:

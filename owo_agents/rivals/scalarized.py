@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from owo_agents.agent import Floats
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.methods import Parts, compose
+from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
 from owo_agents.rivals.aggregated import torchjd_class
@@ -22,14 +23,12 @@ from owo_env.problem import Problem
 if TYPE_CHECKING:
     from torchjd.scalarization import Scalarizer
 
-Floats = NDArray[np.floating]
-
 
 class _Stream:
     """One stream's scalarizer S; priorities are ∂S/∂ℓ at the losses just seen."""
 
     def __init__(self, scalarizer: Scalarizer, weight_rate: float) -> None:
-        self.scalarizer: Any = scalarizer  # some have update(), step() or reset()
+        self.scalarizer: Any = scalarizer.double()  # some have update(), step() or reset()
         self.weight_rate = weight_rate
         self._asked = False
 
@@ -76,9 +75,8 @@ class Scalarized(Weighting):
     ) -> None:
         super().__init__(problem)
         build()  # raises here, not in the first slot
-        self._build = build
-        self.weight_rate = checks.number("weight_rate", weight_rate, low=0.0)
-        self._streams: dict[tuple[int, ...], _Stream] = {}
+        self.weight_rate = rate = checks.number("weight_rate", weight_rate, low=0.0)
+        self._streams = defaultdict[tuple[int, ...], _Stream](lambda: _Stream(build(), rate))
         self._p: Floats | None = None
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
@@ -104,26 +102,15 @@ class Scalarized(Weighting):
         return new
 
     def _priorities(self, n: tuple[int, ...], losses: Floats, before: Floats) -> Floats:
-        stream = self._streams.get(n)
-        if stream is None:
-            stream = self._streams[n] = _Stream(self._build().double(), self.weight_rate)
-        p = stream.priorities(losses)
+        p = self._streams[n].priorities(losses)
         if np.isfinite(p).all():
             return np.maximum(p, 0.0)
         self.fallbacks[n] += 1
-        stream.restart()
+        self._streams[n].restart()
         return before
 
     def report(self) -> Mapping[str, Any]:
         return {"fallbacks": self.fallbacks}
-
-
-# What TorchJD's constructors ask for, from the problem.
-_OPTIONS: dict[str, Callable[[Problem], dict[str, Any]]] = {
-    "FAMO": lambda problem: {"shape": problem.num_users},
-    "UW": lambda problem: {"shape": problem.num_users},
-    "IMTLL": lambda problem: {"shape": problem.num_users},
-}
 
 
 def scalarized(
@@ -151,31 +138,14 @@ def scalarized(
     if weight_rate is None:
         rate = parts.get("learning_rate")
         weight_rate = default_rate(problem) if rate is None else rate
-    build = torchjd_class("scalarization", scalarizer, options, _OPTIONS, problem)
+    build = torchjd_class("scalarization", scalarizer, options, problem)
     return compose(Scalarized(problem, build, weight_rate), **parts)
 
 
 scalarized.figures = (FALLBACKS,)  # type: ignore[attr-defined]
 
 
-def _named(scalarizer: str) -> Callable[..., Learner]:
-    """The factory of a method that has a name of its own; its scalarizer is bound for good."""
-
-    def method(
-        problem: Problem,
-        *,
-        options: Mapping[str, Any] | None = None,
-        weight_rate: float | None = None,
-        **parts: Unpack[Parts],
-    ) -> Learner:
-        given: dict[str, Any] = {"options": options, "weight_rate": weight_rate}
-        return scalarized(problem, scalarizer=scalarizer, **given, **parts)
-
-    method.figures = (FALLBACKS,)  # type: ignore[attr-defined]
-    return method
-
-
-famo = _named("FAMO")
-dwa = _named("DWA")
-uw = _named("UW")
-rlw = _named("Random")
+famo = bound(scalarized, scalarizer="FAMO")
+dwa = bound(scalarized, scalarizer="DWA")
+uw = bound(scalarized, scalarizer="UW")
+rlw = bound(scalarized, scalarizer="Random")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from owo_agents.agent import Floats
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Weighting
 from owo_agents.rl.control import RoundView
 from owo_agents.rl.policy import Policy, fitting
 from owo_env.problem import Problem
-
-Floats = NDArray[np.floating]
 
 
 class Learned(Weighting):
@@ -49,12 +46,7 @@ class Learned(Weighting):
         return self.view.map.priorities(self.policy(self.view.observe()))
 
 
-def learned(
-    problem: Problem,
-    *,
-    path: str | None = None,
-    **parts: Unpack[Parts],
-) -> Learner:
+def learned(problem: Problem, *, path: str | None = None, **parts: Unpack[Parts]) -> Learner:
     """An agent whose weights a trained policy chooses.
 
     Args:

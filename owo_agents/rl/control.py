@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
+from owo_agents.agent import Floats
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Constant
@@ -25,8 +26,6 @@ from owo_env import checks
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem, problem_of
 from owo_env.vector_env import AIRANVectorEnv
-
-Floats = NDArray[np.floating]
 
 VISIBLE = 2.0
 """Normalised utilities are clipped to ±VISIBLE: half of [u_min, u_max] more on either side."""
@@ -50,7 +49,7 @@ class WeightMap:
 
     def priorities(self, action: Floats) -> Floats:
         """p of an action in [−1, 1]; any shape."""
-        p: Floats = np.exp(self._centre + self._half * np.asarray(action, np.float64))
+        p = np.exp(self._centre + self._half * np.asarray(action, np.float64))
         return np.minimum(np.maximum(p, self.low), self.high)
 
     def actions(self, p: Floats) -> Floats:
@@ -249,7 +248,6 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
         del final["_feedback"]
         last = self._control.learn(feedback, final)
         self._control.learner.end_round(feedback, final)
-        info["final_obs"] = np.full(self.num_envs, None, dtype=object)
         info["final_obs"][:] = list(last)
         return self._control.begin_round(obs, info), rewards, terminated, truncated, info
 

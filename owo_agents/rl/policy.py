@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from owo_agents.agent import Floats
 from owo_env import checks, files
 from owo_env.problem import Problem
-
-Floats = NDArray[np.floating]
 
 FORMAT = "airan-fairmtl policy 1"
 SUFFIX = ".safetensors"
@@ -91,16 +89,11 @@ class Policy:
         for i, (weight, bias) in enumerate(self.layers):
             tensors[f"{i}.weight"] = np.ascontiguousarray(weight, np.float32)
             tensors[f"{i}.bias"] = np.ascontiguousarray(bias, np.float32)
-        about = {
-            "format": FORMAT,
-            "activation": self.activation,
-            "squash": self.squash,
-            "problem": dict(self.problem),
-            "training": dict(self.training),
-        }
+        about = {"format": FORMAT, **vars(self)}
+        del about["layers"]
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic(path) as beside:
-            save_file(tensors, beside, {"about": json.dumps(about, sort_keys=True)})
+            save_file(tensors, beside, {"about": json.dumps(about, default=dict, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
@@ -116,10 +109,9 @@ class Policy:
                 written = about.pop("format", None)
                 if written != FORMAT:
                     raise ValueError(f"its format is {written!r}, not {FORMAT!r}")
-                count = len(tensors.keys()) // 2
                 layers = [
                     (tensors.get_tensor(f"{i}.weight"), tensors.get_tensor(f"{i}.bias"))
-                    for i in range(count)
+                    for i in range(len(tensors.keys()) // 2)
                 ]
             return cls(layers, **about)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

@@ -103,17 +103,15 @@ def defaults(algorithm: str, problem: Problem) -> dict[str, Any]:
             use_sde=True,
             policy_kwargs=dict(log_std_init=-1.0, net_arch=[32, 32]),
         )
-    common = dict(
+    return dict(
         gamma=1.0,
         learning_rate=1e-3,
         learning_starts=10_000,
         batch_size=256,
         gradient_steps=8,
         policy_kwargs=dict(net_arch=[64, 64]),
+        **({"action_noise": 0.1} if algorithm == "td3" else {}),
     )
-    if algorithm == "td3":
-        common["action_noise"] = 0.1
-    return common
 
 
 def make_vector(training: Training, num_envs: int, env_id: str, mode: str) -> VectorEnv:
@@ -168,18 +166,17 @@ def train(
     """
     venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
     state = _checkpoint(training, folder, resume)
-    done = 0 if state is None else int(state["steps"])
+    done = state["steps"]
     seed = first_stream(training.seed, done)
     model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
     folder.mkdir(parents=True, exist_ok=True)  # only now: what is refused leaves no trace
     (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n")
-    keeper = _Keeper(training, problem_of(venv), folder, on_progress)
+    keeper = _Keeper(training, problem_of(venv), folder, on_progress, state["best"])
     interrupted = False
     with one_thread():
-        if state is not None:
+        if resume:
             model.set_parameters(state["parameters"])
             model.num_timesteps = done
-            keeper.best = float(state["best"])
         try:
             if done < training.steps:
                 model.learn(training.steps - done, keeper, reset_num_timesteps=done == 0)
@@ -203,26 +200,21 @@ def first_stream(seed: int, done: int) -> int:
     return 2**31 + int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 2)
 
 
-def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any] | None:
-    """Check the folder; the checkpoint to go on from, if any."""
-    about, checkpoint = folder / ABOUT, folder / "checkpoint.pt"
-    wanted = json.loads(json.dumps(asdict(training)))
+def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any]:
+    """Check the folder; where training is to go on from."""
+    checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists() and not resume:
         raise ValueError(f"{folder} has a training already: --resume goes on with it")
-    if resume and not checkpoint.exists():
-        raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
-    if resume:
-        was = json.loads(about.read_text())
-        changed = [k for k in wanted if k not in ("steps", "eval_every") and wanted[k] != was[k]]
-        if changed:
-            raise ValueError(
-                f"{folder} has another training: "
-                + ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
-            )
     if not resume:
-        return None
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    return state
+        return {"steps": 0, "best": -np.inf}
+    if not checkpoint.exists():
+        raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
+    was, wanted = json.loads((folder / ABOUT).read_text()), json.loads(json.dumps(asdict(training)))
+    changed = [k for k in wanted if k not in ("steps", "eval_every") and wanted[k] != was[k]]
+    if changed:
+        told = ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
+        raise ValueError(f"{folder} has another training: {told}")
+    return torch.load(checkpoint, weights_only=True)
 
 
 def make_model(
@@ -252,23 +244,19 @@ def make_model(
     )
 
 
+@dataclass(eq=False)
 class _Keeper(BaseCallback):
     """Evaluates, keeps the best policy, writes checkpoints and reports progress."""
 
-    def __init__(
-        self,
-        training: Training,
-        problem: Problem,
-        folder: Path,
-        on_progress: Callable[[int, float | None], None],
-    ) -> None:
+    training: Training
+    problem: Problem
+    folder: Path
+    on_progress: Callable[[int, float | None], None]
+    best: float
+    evaluated: int = -1
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.training = training
-        self.problem = problem
-        self.folder = folder
-        self.on_progress = on_progress
-        self.best = -np.inf
-        self.evaluated = -1
 
     def _on_training_start(self) -> None:
         self.evaluate()

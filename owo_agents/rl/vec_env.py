@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -51,7 +52,7 @@ class GymnasiumVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = unbatched(info, self.num_envs)
-        return _own(obs)
+        return copy.deepcopy(obs)  # some environments reuse their arrays
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
@@ -62,7 +63,7 @@ class GymnasiumVecEnv(VecEnv):
         infos = self._last_infos(info, done) if done.any() else unbatched(info, self.num_envs)
         for n, cut in enumerate((truncated & ~terminated).tolist()):
             infos[n]["TimeLimit.truncated"] = cut
-        return _own(obs), rewards.astype(np.float32), done.copy(), infos
+        return copy.deepcopy(obs), rewards.astype(np.float32), done.copy(), infos
 
     def _last_infos(self, info: dict[str, Any], done: np.ndarray) -> Infos:
         """Infos of a step in which episodes ended: of those, the ended episode's own."""
@@ -119,7 +120,7 @@ class GymnasiumVecEnv(VecEnv):
     ) -> list[bool]:
         """Whether the single environments (or the vector environment) wear such a wrapper."""
         which = list(self._get_indices(indices))
-        singles: Sequence[Any] = getattr(self.env.unwrapped, "envs", ())
+        singles: Any = getattr(self.env.unwrapped, "envs", ())
         if singles:
             return [is_wrapped(singles[n], wrapper_class) for n in which]
         return [any(isinstance(env, wrapper_class) for env in self._wrappers())] * len(which)
@@ -148,17 +149,6 @@ def unbatched(info: Mapping[str, Any], num_envs: int) -> Infos:
             values = value.tolist()
         else:
             values = value
-        if mask is None or mask.all():
-            for one, part in zip(infos, values):
-                one[key] = part
-        else:
-            for n in np.flatnonzero(mask):
-                infos[n][key] = values[n]
+        for n in range(num_envs) if mask is None else np.flatnonzero(mask).tolist():
+            infos[n][key] = values[n]
     return infos
-
-
-def _own(obs: Any) -> Any:
-    """Arrays that the caller may keep: some environments reuse theirs."""
-    if isinstance(obs, Mapping):
-        return {key: _own(value) for key, value in obs.items()}
-    return np.array(obs)

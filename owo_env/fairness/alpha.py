@@ -16,8 +16,6 @@ from owo_env.fairness.notion import Smooth, sum_users
 
 Floats = NDArray[np.floating]
 
-CONSTANTS = ("corrected", "paper")
-
 
 def utility_terms(u: Floats, alpha: float) -> Floats:
     """f_α(u) = (u^{1−α} − 1)/(1−α), or log u at α = 1, element by element for u > 0."""
@@ -56,7 +54,7 @@ class AlphaFair(Smooth):
             ("alpha", checks.number("alpha", self.alpha, low=0.0)),
         ):
             object.__setattr__(self, name, value)
-        checks.one_of("constants", self.constants, CONSTANTS)
+        checks.one_of("constants", self.constants, ("corrected", "paper"))
 
     @functools.cached_property
     def most(self) -> float:
@@ -64,18 +62,13 @@ class AlphaFair(Smooth):
 
     @functools.cached_property
     def start(self) -> Floats:
-        start = np.full(self.num_users, self._centre)
-        start.setflags(write=False)
-        return start
+        """((u_min + u_max)/2)^−α each; cannot be written to."""
+        u_min, u_max = self.utility_bounds
+        return np.broadcast_to(((u_min + u_max) / 2) ** -self.alpha, self.num_users)
 
     @property
     def total(self) -> float:
-        return self.num_users * self._centre
-
-    @property
-    def _centre(self) -> float:
-        """((u_min + u_max)/2)^−α."""
-        return float((sum(self.utility_bounds) / 2) ** -self.alpha)
+        return self.num_users * float(self.start[0])
 
     @functools.cached_property
     def priority_bounds(self) -> tuple[float, float]:
@@ -86,13 +79,13 @@ class AlphaFair(Smooth):
         return sum_users(utility_terms(u, self.alpha) if above else self._terms(u))
 
     def value_of(self, means: Sequence[float]) -> float:
-        value = 0.0
         if self.alpha == 1 and min(means) >= self.utility_bounds[0]:
-            for u_k in means:  # numpy's logarithm: number by number it is faster
-                value += float(np.log(u_k))
+            terms = map(np.log, means)  # number by number it is faster
         else:
-            for term in self._terms(np.array(means)).tolist():
-                value += term
+            terms = self._terms(np.array(means)).tolist()
+        value = 0.0
+        for term in terms:
+            value += float(term)
         return value
 
     def _terms(self, u: Floats) -> Floats:
@@ -111,8 +104,7 @@ class AlphaFair(Smooth):
         growth = np.log1p(moved / inside)
         if self.alpha != 1:
             growth = np.expm1((1 - self.alpha) * growth) / (1 - self.alpha)
-        straight: Floats = (change - moved) * float(u_min**-self.alpha)
-        return inside ** (1 - self.alpha) * growth + straight
+        return inside ** (1 - self.alpha) * growth + (change - moved) * u_min**-self.alpha
 
     def priorities(self, u: Floats) -> Floats:
         """u^−α, constant below u_min."""

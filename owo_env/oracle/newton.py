@@ -130,13 +130,23 @@ def fairest_model(
         ValueError: An argument has a wrong shape, is not finite or outside its domain.
         ArithmeticError: A round could not be solved.
     """
-    rounds = _checked(H, b, s, fairness, l_max, bounds, anchor)
+    H, b, s, anchor = (np.ascontiguousarray(array, float) for array in (H, b, s, anchor))
+    _check_arrays(H, b, s, anchor)
+    if fairness.num_users != len(s):
+        raise ValueError(f"fairness is of {fairness.num_users} users: b is of {len(s)}")
+    low, high = -np.inf, np.inf
+    if bounds is not None:
+        low = checks.number("bounds[0]", bounds[0])
+        high = checks.number("bounds[1]", bounds[1], low=low, open_low=True)
+    scale = np.maximum(np.abs(H).max((0, 1, 2)), np.abs(b).max((0, 1)))
+    scale = np.where(scale > 0, scale, 1.0)
+    start = np.repeat(anchor[:, None], scale.size, axis=1)
+    l_max = checks.number("l_max", l_max)
+    rounds = _Rounds(H, b, s, scale, start, l_max, fairness, low, high)
     model, iterations = _solve(rounds)
     utilities, residual, priorities = rounds.utilities(model)
     kkt = rounds.residual(model, 2 * _sum_users(priorities * residual) / _sum(priorities))
-    unsolved = np.flatnonzero(~(kkt <= UNSOLVED * rounds.scale))
-    if unsolved.size:
-        worst = unsolved[0]
+    for worst in np.flatnonzero(~(kkt <= UNSOLVED * rounds.scale))[:1]:
         raise ArithmeticError(
             f"no fairest model found for round {worst} of the batch: KKT residual {kkt[worst]:.1e} "
             f"after {iterations[worst]} iterations ({fairness})"
@@ -144,44 +154,21 @@ def fairest_model(
     return Fairest(model, utilities, fairness.value(utilities.T), kkt, iterations)
 
 
-def _checked(
-    H: ArrayLike,
-    b: ArrayLike,
-    s: ArrayLike,
-    fairness: Smooth,
-    l_max: float,
-    bounds: tuple[float, float] | None,
-    anchor: ArrayLike,
-) -> _Rounds:
-    """The arguments of :func:`fairest_model`, validated."""
-    H, b, s, anchor = (np.ascontiguousarray(array, float) for array in (H, b, s, anchor))
+def _check_arrays(H: Floats, b: Floats, s: Floats, anchor: Floats) -> None:
+    """Raise ValueError unless the arguments of :func:`fairest_model` are finite and fit ``b``."""
     if b.ndim != 3 or 0 in b.shape[:2]:
         raise ValueError(f"b has shape {b.shape}: must be (d, K, B)")
     dim, users, rounds = b.shape
-    expected = {"H": (dim, dim, users, rounds), "b": b.shape, "s": b.shape[1:], "anchor": (dim,)}
-    for (name, shape), array in zip(expected.items(), (H, b, s, anchor), strict=True):
+    for name, array, shape in (
+        ("H", H, (dim, dim, users, rounds)),
+        ("b", b, b.shape),
+        ("s", s, (users, rounds)),
+        ("anchor", anchor, (dim,)),
+    ):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}: must be {shape}, as b is {b.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
-    if fairness.num_users != users:
-        raise ValueError(f"fairness is of {fairness.num_users} users: b is of {users}")
-    low, high = (-np.inf, np.inf) if bounds is None else bounds
-    if bounds is not None:
-        checks.number("bounds[0]", low)
-        checks.number("bounds[1]", high, low=low, open_low=True)
-    scale = np.maximum(np.abs(H).max((0, 1, 2)), np.abs(b).max((0, 1)))
-    return _Rounds(
-        H=H,
-        b=b,
-        s=s,
-        scale=np.where(scale > 0, scale, 1.0),
-        anchor=np.repeat(anchor[:, None], rounds, axis=1),
-        l_max=checks.number("l_max", l_max),
-        fairness=fairness,
-        low=float(low),
-        high=float(high),
-    )
 
 
 def _solve(rounds: _Rounds) -> tuple[Floats, NDArray[np.int64]]:
@@ -209,42 +196,38 @@ def _solve(rounds: _Rounds) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _newton(rounds: _Rounds, model: Floats, strength: Floats) -> _Step:
-    """The projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982)."""
+    """The projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982).
+
+    It is Newton's in the free coordinates, in the active ones along the gradient. A free one that
+    lies at a bound and is pushed through it by the others is held there, and the rest solved anew:
+    else steps get so short that two faces can alternate for ever.
+    """
     utilities, residual, priorities = rounds.utilities(model)
     total = _sum(priorities)
     pull = strength * rounds.scale * total
     gradient = 2 * _sum_users(priorities * residual) + pull * (rounds.anchor - model)
     strip = np.minimum(rounds.residual(model, gradient / total), NEAR_BOUND)
-    at_low = (model <= rounds.low + strip) & (gradient < 0)
-    at_high = (model >= rounds.high - strip) & (gradient > 0)
-    active = at_low | at_high
+    at_low, at_high = model <= rounds.low + strip, model >= rounds.high - strip
 
+    def outward(ascent: Floats) -> Bools:
+        return (at_low & (ascent < 0)) | (at_high & (ascent > 0))
+
+    active = outward(gradient)
     bend = 4 * rounds.fairness.bend(utilities.T, priorities.T).T
     hessian = _hessian(rounds.H, residual, 2 * priorities, bend, pull)
-    direction = _newton_direction(rounds, model, strip, hessian, gradient, ~active)
-    return _Step(model, utilities, residual, gradient, direction, active, total, pull)
-
-
-def _newton_direction(
-    rounds: _Rounds, model: Floats, strip: Floats, hessian: Floats, gradient: Floats, free: Bools
-) -> Floats:
-    """The Newton direction in the free coordinates (d, N), in the others along the gradient.
-
-    A free coordinate that lies at a bound and is pushed through it by the others is held there,
-    and the rest solved anew: else steps get so short that two faces can alternate for ever.
-    """
-    at_low, at_high = model <= rounds.low + strip, model >= rounds.high - strip
-    direction = _solve_positive(hessian, gradient, free)
-    held = np.zeros_like(free)
+    direction = _solve_positive(hessian, gradient, ~active)
+    held = np.zeros_like(active)
     for _ in range(len(model)):
-        outward = (at_low & (direction < 0)) | (at_high & (direction > 0))
-        held |= free & outward
-        again = np.flatnonzero((free & outward).any(axis=0))
+        pushed = outward(direction) & ~active
+        again = np.flatnonzero(pushed.any(axis=0))
         if not again.size:
             break
-        part = hessian[..., again], gradient[:, again], (free & ~held)[:, again]
-        direction[:, again] = np.where(held[:, again], 0.0, _solve_positive(*part))
-    return direction
+        held |= pushed
+        still = held[:, again]
+        free = ~(active[:, again] | still)
+        solved = _solve_positive(hessian[..., again], gradient[:, again], free)
+        direction[:, again] = np.where(still, 0.0, solved)
+    return _Step(model, utilities, residual, gradient, direction, active, total, pull)
 
 
 def _ready(rounds: _Rounds, step: _Step, strength: Floats) -> Bools:

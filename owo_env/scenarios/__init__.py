@@ -12,14 +12,7 @@ from owo_env.registry import Registry
 from owo_env.scenarios.base import Batch, Scenario, Stream
 
 # What gym.make and gym.make_vec take themselves; here for whoever misspells it.
-_OF_THE_ENVIRONMENT = (
-    "alpha",
-    "autoreset_mode",
-    "fairness",
-    "gradients",
-    "hindsight",
-    "render_mode",
-)
+_OF_GYM_MAKE = ("alpha", "autoreset_mode", "fairness", "gradients", "hindsight", "render_mode")
 
 
 def _objection(found: Any) -> str | None:
@@ -30,30 +23,16 @@ def _objection(found: Any) -> str | None:
 
 registry: Registry[type[Scenario]] = Registry("scenario", _objection)
 
-for _name, _path, _summary in (
-    ("sinusoid", "sinusoid:Sinusoid", "§IV convex: two users' sinusoids by a shared cubic"),
-    (
-        "csi-prediction",
-        "csi_prediction:CsiPrediction",
-        "radio users predict their channels by a shared filter",
-    ),
-    (
-        "recorded",
-        "recorded:Recorded",
-        "replays your own least-squares data: arrays or a trace file",
-    ),
-    (
-        "rainbow-mnist",
-        "rainbow_mnist.scenario:RainbowMnist",
-        "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
-    ),
-    (
-        "split-learning",
-        "split_learning.scenario:SplitLearning",
-        "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
-    ),
-):
-    registry.register(_name, f"owo_env.scenarios.{_path}", _summary)
+for _name, _summary in {
+    "sinusoid": "§IV convex: two users' sinusoids by a shared cubic",
+    "csi-prediction": "radio users predict their channels by a shared filter",
+    "recorded": "replays your own least-squares data: arrays or a trace file",
+    "rainbow-mnist": "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
+    "split-learning": "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
+}.items():
+    # A scenario's module and its class bear the name that one types.
+    _module, _class = _name.replace("-", "_"), _name.title().replace("-", "")
+    registry.register(_name, f"owo_env.scenarios.{_module}:{_class}", _summary)
 
 
 def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any) -> Scenario:
@@ -77,14 +56,14 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
                 )
         return scenario
     if isinstance(scenario, Mapping):
-        settings = {**{k: v for k, v in scenario.items() if k != "name"}, **settings}
-        if "name" not in scenario:
-            raise ValueError(f"scenario={dict(scenario)!r}: a mapping needs the key 'name'")
-        scenario = scenario["name"]
+        given = dict(scenario)
+        if "name" not in given:
+            raise ValueError(f"scenario={given!r}: a mapping needs the key 'name'")
+        scenario, settings = given.pop("name"), {**given, **settings}
     if not isinstance(scenario, str):
         raise TypeError(f"scenario={scenario!r}: must be a name, a mapping or a Scenario")
     cls, alpha = registry.find(scenario), settings.pop("alpha", None)
-    checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_THE_ENVIRONMENT)
+    checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_GYM_MAKE)
     made = cls(**settings)
     made.problem = judged(made.problem, alpha)
     return made
@@ -122,12 +101,4 @@ def reset_options(
     return {name: value for name, value in given.items() if name in known}
 
 
-__all__ = [
-    "Batch",
-    "Scenario",
-    "Stream",
-    "judged",
-    "make_scenario",
-    "registry",
-    "reset_options",
-]
+__all__ = ["Batch", "Scenario", "Stream", "judged", "make_scenario", "registry", "reset_options"]

@@ -10,16 +10,6 @@ CONVEX = ("none", "blocks")
 DEEP = ("none", "flip-9-minus-y", "blocks")
 
 
-def block_parity(num_slots: int) -> NDArray[np.integer]:
-    """0 or 1 for each slot: which of the alternating blocks of ⌊√m⌋ slots it lies in; (m,)."""
-    return np.arange(num_slots) // math.isqrt(num_slots) % 2
-
-
-def every_block(num_slots: int) -> NDArray[np.bool_]:
-    """True in one slot out of every ⌊√m⌋: slots ⌊√m⌋, 2⌊√m⌋, … counted from 1; (m,)."""
-    return np.arange(1, num_slots + 1) % math.isqrt(num_slots) == 0
-
-
 def label_signs(
     adversary: str, num_slots: int, first_round: NDArray[np.integer], rounds: int
 ) -> NDArray[np.floating]:
@@ -39,17 +29,17 @@ def label_signs(
     """
     if adversary == "none":
         return np.ones((rounds, num_slots, len(first_round)))
-    number = first_round + np.arange(rounds)[:, None]  # (rounds, N)
-    parity = block_parity(num_slots)[:, None] + number[:, None, :] + 1
-    return 1.0 - 2.0 * (parity % 2)
+    number = first_round + np.arange(rounds)[:, None, None]  # (rounds, 1, N)
+    block = np.arange(num_slots)[:, None] // math.isqrt(num_slots)
+    return 1.0 - 2.0 * ((block + number + 1) % 2)
 
 
 @functools.lru_cache(maxsize=256)  # asked for in every slot
 def corrupted_slots(adversary: str, num_slots: int, number: int) -> NDArray[np.bool_]:
     """In which slots of round ``number`` (from 1) class labels are corrupted; (m,).
 
-    ``flip-9-minus-y``: one slot in every ⌊√m⌋; ``blocks``: every other block of ⌊√m⌋ slots,
-    beginning with the first in even rounds.
+    ``flip-9-minus-y``: slots ⌊√m⌋, 2⌊√m⌋, … counted from 1; ``blocks``: every other block of ⌊√m⌋
+    slots, beginning with the first in even rounds.
 
     Args:
         adversary: One of ``DEEP``.
@@ -57,5 +47,5 @@ def corrupted_slots(adversary: str, num_slots: int, number: int) -> NDArray[np.b
         number: The round's number.
     """
     if adversary == "flip-9-minus-y":
-        return every_block(num_slots)
+        return np.arange(1, num_slots + 1) % math.isqrt(num_slots) == 0
     return label_signs(adversary, num_slots, np.array([number]), 1)[0, :, 0] < 0

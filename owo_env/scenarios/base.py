@@ -171,7 +171,6 @@ class StreamByStream(Batch):
     def __init__(self, scenario: Scenario, rngs: Generators, fairness: Fairness | None) -> None:
         self._start = lambda rng: scenario.stream(rng, fairness)
         self._streams = [self._start(rng) for rng in rngs]
-        self._told: list[dict[str, Any]] = [{} for _ in rngs]
         self.round = np.zeros(len(rngs), int)
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
@@ -190,8 +189,6 @@ class StreamByStream(Batch):
             n: self._streams[n].play(slots[n], model[n], weights[n], per_user)
             for n in np.flatnonzero(live).tolist()
         }
-        for n in played:
-            self._told[n] = self._streams[n].slot_info()
         nothing = next(iter(played.values()))
         both = [played.get(n, nothing) for n in range(len(self._streams))]
         return np.array([u for u, _ in both], float), np.stack([g for _, g in both])
@@ -200,14 +197,13 @@ class StreamByStream(Batch):
         return np.stack([s.evaluate(theta) for s, theta in zip(self._streams, model)])
 
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
-        found = [self._streams[n].fairest() for n in which]
-        known = [best for best in found if best is not None]
-        if not known or len(known) < len(found):
+        found = [best for n in which if (best := self._streams[n].fairest()) is not None]
+        if not found or len(found) < len(which):
             return None
-        return np.stack([model for model, _ in known]), np.stack([u for _, u in known])
+        return np.stack([model for model, _ in found]), np.stack([u for _, u in found])
 
     def slot_info(self) -> dict[str, Any]:
-        return _stacked(self._told)
+        return _stacked([stream.slot_info() for stream in self._streams])
 
     def round_info(self, which: Integers) -> dict[str, Any]:
         return _stacked([self._streams[n].round_info() for n in which])

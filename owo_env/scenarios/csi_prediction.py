@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -167,23 +167,18 @@ class CsiPrediction(Measured):
         self._start = np.array([self.classes.index(user) for user in self.users])
         self._names = np.array(names)
         self._profile = np.array([profiles.NAMES.index(user.profile) for user in self.classes])
-        self._delay_spread = 1e-9 * np.array([user.delay_spread_ns for user in self.classes])
-        self._speed, self._snr_db = (
-            np.array([[getattr(u, mean), getattr(u, spread)] for u in self.classes], float).T
-            for mean, spread in (("speed_kmh", "speed_spread_kmh"), ("snr_db", "snr_spread_db"))
-        )
+        # From the delay spread on, a column a class.
+        self._numbers = np.array([astuple(user)[2:] for user in self.classes], float).T
 
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
         rounds, m = self.rounds_per_block, self.problem.num_slots
         places = self._places(rng, first_round + np.arange(rounds))
         who = places.ravel()
-        speed, snr_db = (
-            means[who] + spreads[who] * rng.standard_normal(who.size)
-            for means, spreads in (self._speed, self._snr_db)
-        )
-        h = channels(
-            rng, GRID, self._profile[who], self._delay_spread[who], speed / 3.6, PAST + m
-        )  # (rounds·K, P + m, subcarriers)
+        delay_ns, speed_kmh, speed_spread, snr_db, snr_spread = self._numbers[:, who]
+        speed = (speed_kmh + speed_spread * rng.standard_normal(who.size)) / 3.6
+        snr_db += snr_spread * rng.standard_normal(who.size)
+        # (rounds·K, P + m, subcarriers)
+        h = channels(rng, GRID, self._profile[who], 1e-9 * delay_ns, speed, PAST + m)
         h /= np.sqrt(np.mean(h.real**2 + h.imag**2, axis=(1, 2), keepdims=True))
         noise = complex_normal(rng, (who.size, PAST + m - 1, GRID.subcarriers))
         noise *= (10 ** (-snr_db / 20)).astype(np.float32)[:, None, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,14 +69,10 @@ class Recorded(Measured):
         T, m, users, _, d = self.trace.shape
         if num_slots is not None and num_slots != m:
             raise ValueError(f"num_slots={num_slots!r}: {self.trace.source} has {m} slots a round")
-        given = dict(
-            zip(SETTINGS, (l_max, utility_bounds, model_bounds, initial_model, smoothness))
-        )
+        given = l_max, utility_bounds, model_bounds, initial_model, smoothness
         settings = _settings(self.trace, given)
-        power = self._largest_power()
-        L = 2 * power if settings["smoothness"] is None else settings["smoothness"]
-        L = checks.number("smoothness", L, low=0.0, open_low=True)
-        x_1 = settings["initial_model"]
+        power, L, x_1 = self._largest_power(), settings["smoothness"], settings["initial_model"]
+        L = checks.number("smoothness", 2 * power if L is None else L, low=0.0, open_low=True)
         bounds = _bounds(settings["model_bounds"])
         problem = Problem(
             num_users=users,
@@ -129,11 +125,10 @@ def _trace(
     return Arrays("recorded", np.array(features), np.array(targets))
 
 
-def _settings(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Each setting as given, else as the trace has it, else None."""
-    settings = {
-        name: trace.settings.get(name) if value is None else value for name, value in given.items()
-    }
+def _settings(trace: Trace, given: Sequence[Any]) -> dict[str, Any]:
+    """Each of ``SETTINGS`` as given, else as the trace has it, else None."""
+    both = zip(SETTINGS, given)
+    settings = {name: trace.settings.get(name) if own is None else own for name, own in both}
     missing = [name for name in ("l_max", "utility_bounds") if settings[name] is None]
     if missing:
         raise ValueError(f"{trace.source}: does not say {' and '.join(missing)}: give it")

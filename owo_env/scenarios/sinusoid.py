@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env import checks
 from owo_env.problem import Problem
-from owo_env.scenarios.adversary import CONVEX, label_signs
+from owo_env.scenarios.adversary import label_signs
+from owo_env.scenarios.base import Generators, Integers
 from owo_env.scenarios.least_squares.base import LeastSquares, in_turn
 from owo_env.scenarios.least_squares.slots import Samples
 
@@ -45,7 +44,6 @@ class Sinusoid(LeastSquares):
         l_max: float = 6.0,
         utility_bounds: tuple[float, float] = (2.0, 6.0),
     ) -> None:
-        checks.one_of("adversary", adversary, CONVEX)
         problem = Problem(
             num_users=2,
             dim=4,
@@ -57,13 +55,10 @@ class Sinusoid(LeastSquares):
             diameter=4.0,
             smoothness=8.0,  # 2‖μ‖² with ‖μ‖ ≤ 2
         )
-        super().__init__(problem)
-        self.adversary = adversary
+        super().__init__(problem, adversary)
 
     @in_turn
-    def draw(
-        self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
-    ) -> Samples:
+    def draw(self, rngs: Generators, first_round: Integers) -> Samples:
         rounds, m, n = self.rounds_per_block, self.problem.num_slots, len(rngs)
         normal = np.empty((n, rounds, 6 + 2 * m))
         tau = np.empty((n, rounds, 2 * m))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,9 +39,7 @@ class Check:
 
 def _problem(result: Result) -> Problem:
     """The problem's constants as far as a result keeps them."""
-    given = dict(result.problem)
-    given["utility_bounds"] = tuple(given["utility_bounds"])
-    return Problem(**given, initial_model=np.zeros(given["dim"]))
+    return Problem(**result.problem, initial_model=np.zeros(result.problem["dim"]))
 
 
 def checks_of(results: Iterable[Result]) -> list[Check]:
@@ -49,26 +48,18 @@ def checks_of(results: Iterable[Result]) -> list[Check]:
     The first speaks of the bookkeeping and holds for every learner; bounds (6) and (10) speak of
     the learner, and priorities outside W may break (10).
     """
-    gaps: dict[str, list[np.ndarray]] = {}
+    gaps: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     for result in results:
-        terms = result.extras
+        terms, m = result.extras, result.problem["num_slots"]
         if result.regret is None or "primal_regret" not in terms:
             continue
         if "dual_regret" in terms and "residual" in terms:
-            certificate = regret.Certificate(
-                result.regret,
-                terms["primal_regret"],
-                terms["dual_regret"],
-                terms["residual"],
-                result.problem["num_slots"],
-            )
-            gaps.setdefault("certificate", []).append(certificate.slack)
+            parts = terms["primal_regret"], terms["dual_regret"], terms["residual"]
+            gaps["certificate"].append(regret.Certificate(result.regret, *parts, m).slack)
         if "primal_bound" in terms:
-            gap = terms["primal_bound"] - terms["primal_regret"]
-            gaps.setdefault("R^θ ≤ (6)", []).append(gap)
+            gaps["R^θ ≤ (6)"].append(terms["primal_bound"] - terms["primal_regret"])
         if "dual_regret" in terms and result.problem["alpha"] > 0:
-            gap = regret.dual_bound(_problem(result)) - terms["dual_regret"]
-            gaps.setdefault("R^w ≤ (10)", []).append(gap)
+            gaps["R^w ≤ (10)"].append(regret.dual_bound(_problem(result)) - terms["dual_regret"])
     return [_check(name, np.concatenate(parts)) for name, parts in gaps.items()]
 
 
@@ -76,15 +67,9 @@ def _check(name: str, gap: np.ndarray) -> Check:
     return Check(name, float((gap >= -TOLERANCE).mean()), len(gap), float(gap.mean()))
 
 
-def table(board: Board) -> dict[str, list[Check]]:
-    """The checks of every agent that has any, by label."""
-    found = {label: checks_of(runs.values()) for label, runs in board.runs.items()}
-    return {label: checks for label, checks in found.items() if checks}
-
-
 def theorem(board: Board) -> float | None:
     """Theorem 1's bound on the mean regret with corrected constants, its residual left out."""
-    result = next(iter(next(iter(board.runs.values())).values()))
+    result = board.results[0]
     problem = _problem(result)
     if result.regret is None or not problem.diameter or not problem.gradient_bound:
         return None

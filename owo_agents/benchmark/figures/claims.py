@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from owo_agents.benchmark.figures.leaderboard import Board, scores, settled
@@ -42,43 +43,39 @@ def verdicts(board: Board) -> list[Verdict]:
     return [_verdict(calm, claim, diverged) for claim in claims]
 
 
-def tally(boards: Sequence[Board]) -> dict[str, dict[str, int]]:
+def tally(boards: Sequence[Board]) -> Mapping[str, Mapping[str, int]]:
     """Claim → word → at how many points of a grid."""
-    found: dict[str, dict[str, int]] = {}
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for verdict in itertools.chain.from_iterable(map(verdicts, boards)):
-        words = found.setdefault(verdict.claim.text, {})
-        words[verdict.word] = words.get(verdict.word, 0) + 1
+        found[verdict.claim.text][verdict.word] += 1
     return found
 
 
 def _verdict(board: Board | None, claim: Claim, diverged: Sequence[str]) -> Verdict:
-    metrics = () if board is None else board.metrics
-    metric = next((m for m in metrics if m.key == claim.figure), None)
     out = [name for name in diverged if name.startswith((f"{claim.agent} (", f"{claim.than} ("))]
-    missing = f"; diverged: {', '.join(out)}" if out else ""
+    notes = [f"diverged: {', '.join(out)}"] if out else []
+    metric = next((m for m in board.metrics if m.key == claim.figure), None) if board else None
     if board is None or metric is None:
-        return Verdict(claim, "not measured", missing.removeprefix("; "))
-    if claim.than is None:
-        figures = list(scores(board.runs, claim.agent, metric).values())
-        texts = [f"{value:,.{metric.digits}f}" for value in figures]
-        low = -math.inf if claim.at_least is None else claim.at_least
-        high = math.inf if claim.at_most is None else claim.at_most
-    else:
-        mine, theirs = (scores(board.runs, a, metric) for a in (claim.agent, claim.than))
-        pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
-        figures = [_gain(ours, other, metric.better) for ours, other in pairs]
-        texts = [f"{gain:+.0%}" for gain in figures]
-        low, high = (claim.by - ROUND_OFF if claim.by else math.ulp(0.0)), math.inf
+        return Verdict(claim, "not measured", "".join(notes))
+    form, mine = f",.{metric.digits}f", scores(board.runs, claim.agent, metric)
+    figures = list(mine.values())
+    low = -math.inf if claim.at_least is None else claim.at_least
+    high = math.inf if claim.at_most is None else claim.at_most
+    if claim.than is not None:
+        form, theirs = "+.0%", scores(board.runs, claim.than, metric)
+        figures = [_gain(mine[s], theirs[s], metric.better) for s in mine if s in theirs]
+        low = claim.by - ROUND_OFF if claim.by else math.ulp(0.0)
     if not figures:
-        return Verdict(claim, "not measured", missing.removeprefix("; "))
+        return Verdict(claim, "not measured", "".join(notes))
     mean = sum(figures) / len(figures)
     reached = [low <= value <= high for value in figures]
     some = any(reached) or low <= mean <= high or (claim.than is not None and mean > 0)
     word = "holds" if all(reached) else "holds in part" if some else "does not hold"
     wanted = len(board.experiment.seeds)
-    missing = f"; {len(figures)} of {wanted} seeds{missing}" if len(figures) < wanted else missing
-    shown = f"{mean:,.{metric.digits}f}" if claim.than is None else f"{mean:+.0%}"
-    return Verdict(claim, word, f"{shown} (by seed {', '.join(texts)}{missing})")
+    if len(figures) < wanted:
+        notes.insert(0, f"{len(figures)} of {wanted} seeds")
+    texts = ", ".join(format(value, form) for value in figures)
+    return Verdict(claim, word, f"{mean:{form}} (by seed {'; '.join([texts, *notes])})")
 
 
 def _gain(mine: float, theirs: float, better: int) -> float:

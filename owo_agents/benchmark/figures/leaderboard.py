@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from owo_agents.benchmark.figures import statistics
@@ -61,6 +62,19 @@ class Board:
         label = self.variant.label
         return f"{self.experiment.title} ({label})" if label else self.experiment.title
 
+    @property
+    def results(self) -> list[Result]:
+        """All runs in one list."""
+        return [result for by_seed in self.runs.values() for result in by_seed.values()]
+
+    def title_of(self, key: str) -> str:
+        """What a metric is called."""
+        return next(metric.title for metric in self.metrics if metric.key == key)
+
+    def row(self, label: str) -> Row | None:
+        """An agent's row, if it has any runs."""
+        return next((row for row in self.rows if row.label == label), None)
+
 
 def boards(suite: Suite, store: Store) -> list[Board]:
     """The leaderboards of what the store has of the suite; call the store's ``tidy`` first."""
@@ -69,14 +83,18 @@ def boards(suite: Suite, store: Store) -> list[Board]:
     for experiment in suite.experiments:
         for variant in experiment.variants:
             runs: Runs = {}
-            for label in experiment.agents:
-                for seed in experiment.seeds:
-                    result = results.get(experiment.cell(variant, label, seed).key)
-                    if result is not None:
-                        runs.setdefault(label, {})[seed] = result
+            for label, seed in itertools.product(experiment.agents, experiment.seeds):
+                result = results.get(experiment.cell(variant, label, seed).key)
+                if result is not None:
+                    runs.setdefault(label, {})[seed] = result
             if runs:
                 found.append(_board(experiment, variant, runs))
     return found
+
+
+def by_experiment(boards: Sequence[Board]) -> list[list[Board]]:
+    """The boards of each experiment together."""
+    return [list(group) for _, group in itertools.groupby(boards, lambda b: b.experiment.name)]
 
 
 def settled(board: Board) -> tuple[Board | None, list[str]]:
@@ -108,23 +126,17 @@ def _board(experiment: Experiment, variant: Variant, runs: Runs) -> Board:
 
 
 def _row(label: str, runs: Runs, baseline: str, metrics: list[Metric], headline: Metric) -> Row:
-    figures = {}
-    for metric in metrics:
-        values = [v for r in runs[label].values() if (v := metric.of(r)) is not None]
-        if values:
-            figures[metric.key] = statistics.estimate(values)
+    figures = {
+        metric.key: statistics.estimate(list(values.values()))
+        for metric in metrics
+        if (values := scores(runs, label, metric))
+    }
     mine, theirs = scores(runs, label, headline), scores(runs, baseline, headline)
     if label == baseline or not mine.keys() & theirs.keys():
         return Row(label, figures, None, None)
-    sign = headline.better
-    return Row(
-        label,
-        figures,
-        statistics.paired_difference(mine, theirs),
-        statistics.probability_of_improvement(
-            [sign * v for v in mine.values()], [sign * v for v in theirs.values()]
-        ),
-    )
+    difference = statistics.paired_difference(mine, theirs)
+    signed = ([headline.better * v for v in one.values()] for one in (mine, theirs))
+    return Row(label, figures, difference, statistics.probability_of_improvement(*signed))
 
 
 def scores(runs: Runs, label: str, metric: Metric) -> dict[int, float]:

@@ -90,11 +90,9 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
 def _metric(figure: Figure, name: str) -> Metric:
     """The column of a figure; of one user or class where it has a name."""
     of = _OF_A_RUN.get(figure.key, functools.partial(_mean, figure, name))
-    if not name:
-        key, title, meaning = figure.key, figure.title, figure.meaning
-    else:
-        key, title = f"{figure.key} {name}", f"{figure.title} {name}".strip()
-        meaning = f"{figure.meaning} of {name}"
+    key, title, meaning = figure.key, figure.title, figure.meaning
+    if name:
+        key, title, meaning = f"{key} {name}", f"{title} {name}".strip(), f"{meaning} of {name}"
         meaning += f", mean of the last {figure.last} rounds" if figure.last else ""
     return Metric(key, title, meaning, of, figure.better, figure.digits)
 

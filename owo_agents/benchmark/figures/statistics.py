@@ -66,8 +66,8 @@ def interval(values: Floats, statistic: Statistic = iqm) -> tuple[Floats, Floats
 def estimate(values: Sequence[float] | Floats) -> Estimate:
     """The interquartile mean over seeds, with its 95% interval."""
     values = np.asarray(values, float)
-    ends = interval(values)
-    low, high = (None, None) if ends is None else (float(ends[0]), float(ends[1]))
+    ends = interval(values) or (None, None)
+    low, high = (None if end is None else float(end) for end in ends)
     return Estimate(float(iqm(values)), low, high, len(values))
 
 
@@ -97,10 +97,6 @@ def probability_of_improvement(
     value = float(_wins(x, y))
     if len(x) < 2 or len(y) < 2:
         return Estimate(value, None, None, len(x))
-
-    def keep(resampled: Floats, axis: int) -> Floats:
-        return resampled
-
-    draws = _wins(bootstrap(x, keep, seed=0), bootstrap(y, keep, seed=1))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(value, float(low), float(high), len(x))
+    draws = _wins(*(bootstrap(v, lambda u, axis: u, seed=i) for i, v in enumerate((x, y))))
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Estimate(value, low, high, len(x))

@@ -40,6 +40,11 @@ class Series:
     x_high: Sequence[float] | None = None
     notes: Sequence[str] | None = None
 
+    @property
+    def ys(self) -> list[float]:
+        """Every y, the ends of its interval among them."""
+        return [*self.y, *(self.low or ()), *(self.high or ())]
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -86,36 +91,35 @@ BOUND = "Theorem 1"
 
 def charts_of(board: Board) -> list[Chart]:
     """The charts of one leaderboard, in reading order; see :attr:`Experiment.charts`."""
-    experiment = board.experiment
-    chosen = experiment.charts
+    chosen = board.experiment.charts
     if chosen is None:
-        chosen = tuple(_MAKERS) if len(experiment.variants) == 1 else ()
+        chosen = tuple(_MAKERS) if len(board.experiment.variants) == 1 else ()
     charts = (make(board) for name, make in _MAKERS.items() if name in chosen)
-    return [chart for chart in charts if chart is not None and chart.panels]
+    return [chart for chart in charts if chart.panels]
 
 
 def _positive(series: Sequence[Series]) -> bool:
     """Whether logarithmic axes can show it."""
-    return all(min([*s.x, *s.y, *(s.low or ())]) > 0 for s in series)
+    return all(min([*s.x, *s.ys]) > 0 for s in series)
 
 
-def _focus(series: Sequence[Series]) -> tuple[float, float] | None:
-    """The range of y without a curve's first sixteenth, whose swings would flatten the rest."""
+def _focused(title: str, y_label: str, series: list[Series]) -> Panel:
+    """Curves by round, less the swings of their first sixteenth, which would flatten the rest."""
     values = [
-        v
+        y
         for s in series
-        for ys in (s.y, s.low or (), s.high or ())
-        for x, v in zip(s.x, ys, strict=False)
+        for x, *ys in zip(s.x, s.y, s.low or s.y, s.high or s.y)
         if x >= s.x[-1] / 16
+        for y in ys
     ]
-    return _widened(values)
+    return Panel(title, "round t", y_label, series, y_limits=_widened(values))
 
 
 def _alike(panels: Sequence[Panel]) -> list[Panel]:
     """Panels of one quantity with the same range of y, so that users can be compared."""
     ranges: dict[str, list[float]] = {}
     for panel in panels:
-        curves = [v for s in panel.series for ys in (s.y, s.low or (), s.high or ()) for v in ys]
+        curves = [y for s in panel.series for y in s.ys]
         ranges.setdefault(panel.y_label, []).extend(panel.y_limits or curves)
     return [replace(p, y_limits=_widened(ranges[p.y_label])) for p in panels]
 
@@ -145,8 +149,8 @@ def _moving_mean(values: Floats) -> Floats:
     known = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])
-    start = np.maximum(np.arange(1, len(values) + 1) - window, 0)
     stop = np.arange(1, len(values) + 1)
+    start = np.maximum(stop - window, 0)
     among = counts[stop] - counts[start]
     return np.where(among > 0, (sums[stop] - sums[start]) / np.maximum(among, 1), np.nan)
 
@@ -157,10 +161,10 @@ def _curve(
     """The interquartile mean over seeds of a curve, with its bootstrap band."""
     every = np.array([of(run) for run in runs])
     known = np.flatnonzero(np.isfinite(every).all(axis=0))  # a class may be absent for a while
-    index = known[_thin(len(known), log)] if len(known) else known
+    index = known[_thin(len(known), log)]
     values = every[:, index]
     ends = statistics.interval(values)
-    low, high = (None, None) if ends is None else (ends[0].tolist(), ends[1].tolist())
+    low, high = (None, None) if ends is None else (end.tolist() for end in ends)
     return Series(label, (index + 1).tolist(), statistics.iqm(values).tolist(), low, high)
 
 
@@ -169,109 +173,95 @@ def _by_agent(board: Board, of: Callable[[Result], Floats], log: bool = False) -
     return [_curve(label, list(runs.values()), of, log) for label, runs in board.runs.items()]
 
 
-def _progress(board: Board) -> Chart | None:
-    panels = []
-    if all(run.regret is not None for run in _runs(board)):
-        series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
-        log = _positive(series)
-        panels.append(Panel("Regret", "round t", "mean of rounds 1 … t", series, log=log))
+def _of_class(name: str, reads: str) -> Callable[[Result], Floats]:
+    """The moving mean of a result's series over one class of users."""
+    return lambda result: _moving_mean(by_class(result, dict(result.series())[reads])[name])
+
+
+def _progress(board: Board) -> Chart:
     series = _by_agent(board, lambda r: _running_mean(r.fairness))
-    limits = _focus(series)
-    panels.append(Panel("Fairness", "round t", "mean of rounds 1 … t", series, y_limits=limits))
-    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
+    panels = [_focused("Fairness", "mean of rounds 1 … t", series)]
     title = "Fairness"
-    if len(panels) > 1:
+    caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
+    if all(run.regret is not None for run in board.results):
+        series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
+        regret = Panel("Regret", "round t", "mean of rounds 1 … t", series, log=_positive(series))
+        panels.insert(0, regret)
         title = "Regret and fairness"
         caption += " Regret is measured against the fairest model in hindsight."
     return Chart("progress", title, caption, panels, list(board.runs))
 
 
-def _accumulated(board: Board) -> Chart | None:
+def _accumulated(board: Board) -> Chart:
     """The paper's Fig. 3 (left); of use where a round's fairness grows as the model learns."""
-    if any(run.regret is not None for run in _runs(board)):
-        return None
-    series = _by_agent(board, lambda r: np.cumsum(r.fairness))
-    panel = Panel("Accumulated fairness", "round t", "sum of rounds 1 … t", series)
+    panels = []
+    if all(run.regret is None for run in board.results):
+        series = _by_agent(board, lambda r: np.cumsum(r.fairness))
+        panels = [Panel("Accumulated fairness", "round t", "sum of rounds 1 … t", series)]
     caption = "Fairness summed over the rounds so far."
-    return Chart("accumulated", "Accumulated fairness", caption, [panel], list(board.runs))
+    return Chart("accumulated", "Accumulated fairness", caption, panels, list(board.runs))
 
 
-def _ranking(board: Board) -> Chart | None:
+def _ranking(board: Board) -> Chart:
     metric = board.headline
-    series = []
-    for row in board.rows:
-        figure = row.figures[metric.key]
-        low, high = ([v] if v is not None else None for v in (figure.low, figure.high))
-        series.append(Series(row.label, [0.0], [figure.value], low, high))
+    figures = [(row.label, row.figures[metric.key]) for row in board.rows]
+    series = [Series(a, [0.0], [f.value], _one(f.low), _one(f.high)) for a, f in figures]
     direction = "higher is better" if metric.better > 0 else "lower is better"
     panel = Panel(f"Mean {metric.title} ({direction})", metric.title, "", series, "bars")
     caption = "Interquartile mean over seeds with its 95% bootstrap interval."
     return Chart("ranking", f"Ranking by {metric.title}", caption, [panel], list(board.runs))
 
 
-def _users(board: Board) -> Chart | None:
-    panels = []
-    for name in _classes(board):
-        series = _by_agent(board, lambda r, n=name: _moving_mean(by_class(r, r.utilities)[n]))  # type: ignore[misc]
-        limits = _focus(series)
-        panels.append(Panel(name, "round t", "utility", series, y_limits=limits))
+def _one(value: float | None) -> list[float] | None:
+    return None if value is None else [value]
+
+
+def _users(board: Board) -> Chart:
+    panels = [
+        _focused(name, "utility", _by_agent(board, _of_class(name, "utilities")))
+        for name in _classes(board)
+    ]
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
     return Chart("users", "Utility by user", caption, _alike(panels), list(board.runs))
 
 
-def _trade_off(board: Board) -> Chart | None:
-    by_key = {metric.key: metric for metric in board.metrics}
+def _trade_off(board: Board) -> Chart:
     series = []
     for row in board.rows:
         x, y = row.figures["mean_utility"], row.figures["worst_user"]
-        ends = (None if v is None else [v] for v in (y.low, y.high, x.low, x.high))
-        low, high, x_low, x_high = ends
+        low, high, x_low, x_high = map(_one, (y.low, y.high, x.low, x.high))
         series.append(Series(row.label, [x.value], [y.value], low, high, x_low, x_high))
-    titles = by_key["mean_utility"].title, by_key["worst_user"].title
+    titles = board.title_of("mean_utility"), board.title_of("worst_user")
     panel = Panel("Efficiency against equity", *titles, series, "points")
     caption = "Up and to the right is better for all; moving up at the cost of right is fairness."
     return Chart("trade-off", "Trade-off", caption, [panel], list(board.runs))
 
 
-def _weights(board: Board) -> Chart | None:
+def _weights(board: Board) -> Chart:
     panels = []
     for label, by_seed in board.runs.items():
         runs = list(by_seed.values())
         if all(np.ptp(run.weights, axis=0).max() < 1e-9 for run in runs):
             continue  # constant: a line that says nothing
-        series = [
-            _curve(name, runs, lambda r, n=name: _moving_mean(by_class(r, r.weights)[n]))  # type: ignore[misc]
-            for name in _classes(board)
-        ]
-        limits = _focus(series)
-        panels.append(Panel(label, "round t", "priority p", series, y_limits=limits))
+        series = [_curve(name, runs, _of_class(name, "weights")) for name in _classes(board)]
+        panels.append(_focused(label, "priority p", series))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
     return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
 
 
-def _validation(board: Board) -> Chart | None:
-    panels = []
-    for key in ("validation_loss", "validation_accuracy"):
-        if not all(key in run.extras for run in _runs(board)):
-            continue
-        for name in _classes(board):
-            panels.append(
-                Panel(
-                    name,
-                    "round t",
-                    key.replace("_", " "),
-                    _by_agent(
-                        board,
-                        lambda r, k=key, n=name: _moving_mean(by_class(r, r.extras[k])[n]),  # type: ignore[misc]
-                    ),
-                )
-            )
+def _validation(board: Board) -> Chart:
+    panels = [
+        Panel(name, "round t", key.replace("_", " "), _by_agent(board, _of_class(name, key)))
+        for key in ("validation_loss", "validation_accuracy")
+        if all(key in run.extras for run in board.results)
+        for name in _classes(board)
+    ]
     caption = "On held-out data with true labels at the end of each round, moving mean."
     return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
 
 
-# By the names in plan.CHARTS.
-_MAKERS: dict[str, Callable[[Board], Chart | None]] = {
+# By the names in vocabulary.CHARTS.
+_MAKERS: dict[str, Callable[[Board], Chart]] = {
     "progress": _progress,
     "accumulated": _accumulated,
     "ranking": _ranking,
@@ -295,14 +285,15 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     groups: dict[str, list[Board]] = {}
     for board in boards:
         rest = {k: v for k, v in board.variant.point.items() if k != key}
-        groups.setdefault(", ".join(f"{k}={v}" for k, v in rest.items()), []).append(board)
+        groups.setdefault(replace(board.variant, point=rest).label, []).append(board)
     for title, group in groups.items():
         metric = group[0].headline
+        group.sort(key=lambda board: board.variant.point[key])
         series = list(_sweep_series(key, metric, group))
         bounds = [(board.variant.point[key], certificates.theorem(board)) for board in group]
         log = _positive(series)  # on linear axes the bound would flatten everything else
         if log and metric.key == "regret" and all(bound is not None for _, bound in bounds):
-            series.append(Series(BOUND, *map(list, zip(*sorted(bounds)))))  # type: ignore[arg-type]
+            series.append(Series(BOUND, *map(list, zip(*bounds))))  # type: ignore[arg-type]
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
     caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
     title = f"{boards[0].headline.title.capitalize()} by {key}"
@@ -323,22 +314,11 @@ def _numeric_key(boards: Sequence[Board]) -> str | None:
 
 def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator[Series]:
     for label in boards[0].experiment.agents:
-        points = []
-        for board in boards:
-            row = next((row for row in board.rows if row.label == label), None)
-            if row is not None:
-                points.append((board.variant.point[key], row.figures[metric.key]))
-        points.sort(key=lambda point: point[0])
-        if not points:
-            continue
-        ends = all(figure.low is not None for _, figure in points)
-        yield Series(
-            label,
-            [x for x, _ in points],
-            [figure.value for _, figure in points],
-            [figure.low for _, figure in points] if ends else None,  # type: ignore[misc]
-            [figure.high for _, figure in points] if ends else None,  # type: ignore[misc]
-        )
+        rows = ((board.variant.point[key], board.row(label)) for board in boards)
+        points = [(x, row.figures[metric.key]) for x, row in rows if row is not None]
+        if points:
+            x, y, low, high = map(list, zip(*((x, f.value, f.low, f.high) for x, f in points)))
+            yield Series(label, x, y, *((None, None) if None in low else (low, high)))
 
 
 def slope(series: Series) -> float | None:
@@ -348,9 +328,5 @@ def slope(series: Series) -> float | None:
     return float(np.polyfit(np.log(series.x), np.log(series.y), 1)[0])
 
 
-def _runs(board: Board) -> list[Result]:
-    return [run for by_seed in board.runs.values() for run in by_seed.values()]
-
-
 def _classes(board: Board) -> list[str]:
-    return sorted({name for run in _runs(board) for name in user_classes(run)})
+    return sorted({name for run in board.results for name in user_classes(run)})

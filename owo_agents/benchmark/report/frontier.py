@@ -23,56 +23,35 @@ def frontier(boards: Sequence[Board]) -> Chart | None:
     Args:
         boards: Of one experiment; None is drawn unless α, and nothing else, varies among them.
     """
-    if not boards or any(set(board.variant.point) != {"alpha"} for board in boards):
+    if len(boards) < 2 or any(set(board.variant.point) != {"alpha"} for board in boards):
         return None
     boards = sorted(boards, key=lambda board: board.variant.point["alpha"])
-    if len(boards) < 2:
-        return None
     labels = boards[0].experiment.agents
-    curves = [s for label in labels if (s := _curve(label, boards)) is not None]
-    # One curve tells which point is which α: the oracle's, or else the first.
-    told = next((i for i, s in enumerate(curves) if s.label == ORACLE), 0)
-    notes = [f"{board.variant.point['alpha']:g}" for board in boards]
-    if curves and len(curves[told].x) == len(notes):
-        curves[told] = replace(curves[told], notes=[f"α={notes[0]}", *notes[1:]])
-    mean, worst = (_title(boards[0], key) for key in ("mean_utility", "worst_user"))
-    panels = [Panel("Worst user against mean utility, by α", mean, worst, curves)]
-    prices = _prices(boards)
-    if prices:
+    points = {label: found for label in labels if (found := _points(label, boards))}
+    curves = {label: Series(label, mean, worst) for label, (_, mean, worst) in points.items()}
+    alphas = [f"{board.variant.point['alpha']:g}" for board in boards]
+    told = ORACLE if ORACLE in curves else next(iter(curves))  # says which point is which α
+    if len(curves[told].x) == len(alphas):
+        curves[told] = replace(curves[told], notes=[f"α={alphas[0]}", *alphas[1:]])
+    titles = boards[0].title_of("mean_utility"), boards[0].title_of("worst_user")
+    panels = [Panel("Worst user against mean utility, by α", *titles, list(curves.values()))]
+    if ORACLE in points and points[ORACLE][0][0] == 0:
+        best = [points[ORACLE][1][0]]
+        prices = [
+            Series(label, alpha, price_of_fairness(np.array(mean)[:, None], best).tolist())
+            for label, (alpha, mean, _) in points.items()
+        ]
         panels.append(Panel("Price of fairness", "alpha", "share of summed utility lost", prices))
-    alphas = ", ".join(f"{board.variant.point['alpha']:g}" for board in boards)
     caption = (
-        f"α = {alphas}, the numbers beside the points; means over rounds and seeds. "
+        f"α = {', '.join(alphas)}, the numbers beside the points; means over rounds and seeds. "
         "The oracle plays the fairest model in hindsight."
     )
     return Chart("frontier", "Frontier", caption, panels, list(labels))
 
 
-def _title(board: Board, key: str) -> str:
-    return next(metric.title for metric in board.metrics if metric.key == key)
-
-
-def _mean(board: Board, label: str, key: str) -> float | None:
-    row = next((row for row in board.rows if row.label == label), None)
-    return None if row is None else row.figures[key].value
-
-
-def _curve(label: str, boards: Sequence[Board]) -> Series | None:
-    points = [tuple(_mean(b, label, key) for key in ("mean_utility", "worst_user")) for b in boards]
-    known = [(x, y) for x, y in points if x is not None and y is not None]
-    return Series(label, [x for x, _ in known], [y for _, y in known]) if known else None
-
-
-def _prices(boards: Sequence[Board]) -> list[Series]:
-    """1 − S/S_0 by α, with S_0 the summed utility of the oracle at α = 0."""
-    first = boards[0]
-    best = _mean(first, ORACLE, "mean_utility")
-    if first.variant.point["alpha"] != 0 or best is None:
-        return []
-    found = []
-    for label in first.experiment.agents:
-        means = [(b.variant.point["alpha"], _mean(b, label, "mean_utility")) for b in boards]
-        known = [(alpha, mean) for alpha, mean in means if mean is not None]
-        prices = [float(price_of_fairness(np.array([u]), np.array([best]))) for _, u in known]
-        found.append(Series(label, [alpha for alpha, _ in known], prices))
-    return found
+def _points(label: str, boards: Sequence[Board]) -> list[list[float]]:
+    """An agent's α, mean utility and worst user by α, where it has runs; empty without any."""
+    rows = ((board.variant.point["alpha"], board.row(label)) for board in boards)
+    figures = [(alpha, row.figures) for alpha, row in rows if row is not None]
+    points = [(alpha, f["mean_utility"].value, f["worst_user"].value) for alpha, f in figures]
+    return list(map(list, zip(*points)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
-from owo_agents.benchmark.figures.leaderboard import Board, settled
+from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, settled
 from owo_agents.benchmark.report.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.report.frontier import frontier
 from owo_agents.benchmark.suite.plan import Experiment
@@ -40,13 +39,12 @@ class Section:
 def sections(boards: Sequence[Board]) -> list[Section]:
     """The experiments that have results."""
     found = []
-    for _, group in groupby(boards, key=lambda board: board.experiment.name):
-        together = list(group)
+    for together in by_experiment(boards):
         calm = [settled(board) for board in together]
         left = [board for board, _ in calm if board is not None]
-        across = [c for c in (sweep(left), frontier(left)) if c is not None] if left else []
+        across = [chart for chart in (sweep(left), frontier(left)) if chart is not None]
         own = [
-            (board, [] if shown is None else [_marked(c, names) for c in charts_of(shown)])
+            (board, [_marked(c, names) for c in charts_of(shown)] if shown else [])
             for board, (shown, names) in zip(together, calm)
         ]
         out = [

@@ -8,6 +8,7 @@ written ``\\u003c``, and the page's script puts text in as text.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,11 @@ from typing import Any
 import jinja2
 import markupsafe
 import yaml
+from jinja2.utils import htmlsafe_json_dumps
 
 from owo_agents.benchmark.figures import certificates, claims
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.report import tables
-from owo_agents.benchmark.report.charts import Chart
 from owo_agents.benchmark.report.gallery import Section
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
@@ -41,17 +42,11 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         sections: What is done, with its charts.
         store: Knows what failed.
     """
-    charts: list[Chart] = []
-
-    def number(chart: Chart) -> int:
-        """A figure names its chart by number; their data stand at the end of the page."""
-        charts.append(chart)
-        return len(charts) - 1
-
+    charts = [dataclasses.asdict(chart) for section in sections for _, chart in section.charts()]
     boards = [board for section in sections for board, _ in section.boards]
     cells, names = suite.cells(), suite.run_names()
     errors = {cell.key: store.failure(cell.key) for cell in cells if cell.key not in store}
-    runs = [run for board in boards for by_seed in board.runs.values() for run in by_seed.values()]
+    runs = [run for board in boards for run in board.results]
     meanings = {metric.title: metric.meaning for board in boards for metric in board.metrics}
     meanings["P(better)"] = "probability that a run of the agent beats a run of the baseline"
     return _TEMPLATES.get_template("report.html").render(
@@ -64,22 +59,24 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         meanings=meanings.items(),
         versions=sorted({", ".join(map(" ".join, run.versions.items())) for run in runs}),
         configuration=_configuration(suite),
-        number=number,
-        data=lambda: _json([dataclasses.asdict(chart) for chart in charts]),
+        number=itertools.count().__next__,  # of a figure's chart among the data
+        data=_json(charts),
         text=tables.number_text,
         difference_title=tables.difference_title,
-        claims=claims,
-        verdicts=lambda found: [(v.claim.text, v.word, v.measured) for v in found],
+        rule=claims.RULE,
+        verdicts=tables.verdicts,
         checks=_checks,
     )
 
 
 def _checks(board: Board) -> list[list[str]]:
     """What the theory promised in every round: a header, and a line for each agent."""
-    found = certificates.table(board)
-    names = list(dict.fromkeys(check.name for checks in found.values() for check in checks))
-    told = {label: {c.name: str(c) for c in checks} for label, checks in found.items()}
-    lines = [[label, *(texts.get(name, "–") for name in names)] for label, texts in told.items()]
+    told = {
+        label: {check.name: str(check) for check in certificates.checks_of(by_seed.values())}
+        for label, by_seed in board.runs.items()
+    }
+    names = list(dict.fromkeys(name for texts in told.values() for name in texts))
+    lines = [[a, *(texts.get(name, "–") for name in names)] for a, texts in told.items() if texts]
     return [["agent", *names], *lines] if lines else []
 
 
@@ -90,15 +87,6 @@ def _configuration(suite: Suite) -> str:
 
 def _json(data: Any) -> markupsafe.Markup:
     """JSON that cannot end the script element it stands in; numbers to five digits."""
-    text = json.dumps(_rounded(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in ("<", "\u2028", "\u2029"):
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return markupsafe.Markup(text)
-
-
-def _rounded(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _rounded(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_rounded(value) for value in data]
-    return float(f"{data:.5g}") if isinstance(data, float) else data
+    exact = json.dumps(data, allow_nan=False)
+    rounded = json.loads(exact, parse_float=lambda number: float(f"{float(number):.5g}"))
+    return htmlsafe_json_dumps(rounded, ensure_ascii=False, separators=(",", ":"))

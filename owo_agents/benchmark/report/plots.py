@@ -22,6 +22,9 @@ PALETTE = (
 )  # fmt: skip
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
 
+_Styles = Mapping[str, dict[str, Any]]
+"""How each label's series look."""
+
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -63,10 +66,7 @@ def draw(chart: Chart, subject: str, formats: Sequence[str]) -> dict[str, bytes]
 
 
 def _bytes(figure: Figure, name: str) -> bytes:
-    undated: Mapping[str, Mapping[str, None]] = {
-        "svg": {"Date": None},
-        "pdf": {"CreationDate": None},
-    }
+    undated: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
     figure.savefig(buffer, format=name, dpi=160, metadata=undated.get(name))
     return buffer.getvalue()
@@ -89,13 +89,12 @@ def _figure(chart: Chart) -> Figure:
     for axis, panel in zip(axes, panels, strict=False):
         _DRAW[panel.kind](axis, panel, style)
         axis.set_title(_short(panel.title, 60), loc="left")
+        axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if not bars and len(labels) > 1:
-        found: dict[str, Any] = {}
-        for axis in axes[: len(panels)]:
-            handles, names = axis.get_legend_handles_labels()
-            found |= dict(zip(names, handles, strict=True))
+        drawn = [axis.get_legend_handles_labels() for axis in axes]
+        found = {name: handle for pair in drawn for handle, name in zip(*pair)}
         shown = [_short(label) for label in labels if _short(label) in found]
         handles = [found[name] for name in shown]
         figure.legend(handles, shown, loc="outside lower center", ncols=legend_columns)
@@ -111,38 +110,30 @@ def _style(index: int) -> dict[str, Any]:
     }
 
 
-def _lines(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
+def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
     few = all(len(series.x) <= 12 for series in panel.series)
+    look: Any = {"marker": "o" if few else "", "markersize": 3.5}
     for series in panel.series:
-        look = style[series.label]
-        marker = "o" if few else ""
-        axis.plot(
-            series.x, series.y, label=_short(series.label), marker=marker, markersize=3.5, **look
-        )
+        own = style[series.label]
+        axis.plot(series.x, series.y, label=_short(series.label), **look, **own)
         if series.low is not None and series.high is not None:
-            axis.fill_between(
-                series.x, series.low, series.high, color=look["color"], alpha=0.14, linewidth=0
-            )
-        for x, y, note in zip(series.x, series.y, series.notes or ()):
-            axis.annotate(
-                note,
-                (x, y),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=look["color"],
-            )
+            band: Any = {"color": own["color"], "alpha": 0.14, "linewidth": 0}
+            axis.fill_between(series.x, series.low, series.high, **band)
+        for x, y, text in zip(series.x, series.y, series.notes or ()):
+            _note(axis, text, (x, y), (5, 4), fontsize=7.5, color=own["color"])
     if panel.log:
-        axis.set_xscale("log")
-        axis.set_yscale("log")
+        axis.set(xscale="log", yscale="log")
         _plain_ticks(axis.xaxis, sorted({x for s in panel.series for x in s.x}) if few else None)
         _plain_ticks(axis.yaxis)
         if few:
             _note_slopes(axis, panel, style)
     if panel.y_limits is not None:
         axis.set_ylim(panel.y_limits)
-    axis.set_xlabel(panel.x_label)
-    axis.set_ylabel(panel.y_label)
+
+
+def _note(axis: Axes, text: str, place: Any, offset: tuple[float, float], **look: Any) -> None:
+    """A text some points away from a place."""
+    axis.annotate(text, place, xytext=offset, textcoords="offset points", **look)
 
 
 def _plain_ticks(axis: Axis, places: Sequence[float] | None = None) -> None:
@@ -154,40 +145,24 @@ def _plain_ticks(axis: Axis, places: Sequence[float] | None = None) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _note_slopes(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
+def _note_slopes(axis: Axes, panel: Panel, style: _Styles) -> None:
     """The fitted exponent at the end of each curve, pushed up where it would hide another."""
     low, high = np.log(axis.get_ylim())
     line, lowest = 0.055 * (high - low), -np.inf  # the height of a note
-    axis.annotate(
-        "slope",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(-8, 5),
-        textcoords="offset points",
-        fontsize=7,
-        color=_STYLE["xtick.color"],
-        annotation_clip=False,
-    )
+    look: Any = {"fontsize": 7, "annotation_clip": False}
+    grey = _STYLE["xtick.color"]
+    _note(axis, "slope", (1.0, 1.0), (-8, 5), color=grey, xycoords="axes fraction", **look)
     for series in sorted(panel.series, key=lambda series: series.y[-1]):
         exponent = slope(series)
-        if exponent is None:
-            continue
-        lowest = max(float(np.log(series.y[-1])), lowest + line)
-        axis.annotate(
-            f"{exponent:+.2f}",
-            (series.x[-1], np.exp(lowest)),
-            xytext=(4, 0),
-            textcoords="offset points",
-            fontsize=7,
-            va="center",
-            color=style[series.label]["color"],
-            annotation_clip=False,
-        )
+        if exponent is not None:
+            lowest = max(float(np.log(series.y[-1])), lowest + line)
+            end, color = (series.x[-1], np.exp(lowest)), style[series.label]["color"]
+            _note(axis, f"{exponent:+.2f}", end, (4, 0), color=color, va="center", **look)
 
 
-def _points(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
+def _points(axis: Axes, panel: Panel, style: _Styles) -> None:
     for series in panel.series:
-        look = style[series.label]
+        own = style[series.label]
         axis.errorbar(
             series.x,
             series.y,
@@ -195,46 +170,33 @@ def _points(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> No
             yerr=_errors(series.y, series.low, series.high),
             label=_short(series.label),
             fmt="o",
-            markersize=8 if look["zorder"] == 4 else 6,
-            color=look["color"],
+            markersize=8 if own["zorder"] == 4 else 6,
+            color=own["color"],
             elinewidth=1,
-            zorder=look["zorder"],
+            zorder=own["zorder"],
         )
     axis.margins(0.12)
-    axis.set_xlabel(panel.x_label)
-    axis.set_ylabel(panel.y_label)
 
 
-def _bars(axis: Axes, panel: Panel, style: Mapping[str, dict[str, Any]]) -> None:
+def _bars(axis: Axes, panel: Panel, style: _Styles) -> None:
+    look: Any = {"fmt": "o", "markersize": 7, "elinewidth": 2, "capsize": 3}
     for place, series in enumerate(panel.series):
-        axis.errorbar(
-            series.y,
-            [place],
-            xerr=_errors(series.y, series.low, series.high),
-            fmt="o",
-            markersize=7,
-            color=style[series.label]["color"],
-            elinewidth=2,
-            capsize=3,
-        )
+        error = _errors(series.y, series.low, series.high)
+        axis.errorbar(series.y, [place], xerr=error, color=style[series.label]["color"], **look)
     axis.set_yticks(range(len(panel.series)), [_short(s.label) for s in panel.series])
     axis.invert_yaxis()
     axis.margins(y=0.12)
     axis.xaxis.set_major_locator(MaxNLocator(7))
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel(panel.x_label)
 
 
 def _errors(
     middle: Sequence[float], low: Sequence[float] | None, high: Sequence[float] | None
-) -> list[list[float]] | None:
+) -> Any:
     """Distances to the interval's ends; a skewed interval may leave the middle outside it."""
     if low is None or high is None:
         return None
-    return [
-        [max(m - a, 0.0) for m, a in zip(middle, low, strict=True)],
-        [max(b - m, 0.0) for m, b in zip(middle, high, strict=True)],
-    ]
+    return np.maximum([np.subtract(middle, low), np.subtract(high, middle)], 0.0)
 
 
 def _short(text: str, most: int = 28) -> str:

@@ -21,9 +21,8 @@ def publish(
     suite: Suite, origin: Origin, boards: Sequence[Board], store: Store, formats: Sequence[str]
 ) -> list[Path]:
     """Write everything, the report last; returns what was written."""
-    from owo_agents.benchmark.report import (
-        plots,  # here: matplotlib is half of what `owo --help` loads
-    )
+    # Here, since matplotlib is half of what `owo --help` would load.
+    from owo_agents.benchmark.report import plots
 
     folder = store.folder
     files.write(folder / "results.jsonl", "".join(json_lines(boards)))
@@ -42,8 +41,9 @@ def publish(
 
 def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
     """Write the leaderboards in one of ``tables.FORMATS``."""
-    path = folder / f"leaderboard.{tables.SUFFIX[format_]}"
-    files.write(path, tables.RENDER[format_](boards))
+    suffix, render = tables.FORMATS[format_]
+    path = folder / f"leaderboard.{suffix}"
+    files.write(path, render(boards))
     return path
 
 

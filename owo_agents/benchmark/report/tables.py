@@ -16,8 +16,6 @@ from owo_agents.benchmark.figures.leaderboard import Board, Row
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import Estimate
 
-FORMATS = ("md", "csv", "parquet", "latex")
-
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
     """``0.0088 [0.0085, 0.0091]``, or a dash."""
@@ -39,18 +37,23 @@ def difference_title(board: Board) -> str:
     return f"{board.headline.title} − {board.experiment.baseline}'s"
 
 
-def _cells(board: Board, row: Row) -> Iterator[str]:
-    yield row.label
-    for metric in board.metrics:
-        spread = metric is board.headline
-        yield figure_text(row.figures.get(metric.key), metric.digits, spread)
-    yield figure_text(row.difference, board.headline.digits)
-    yield figure_text(row.improvement, 2, spread=False)
-
-
-def _header(board: Board) -> list[str]:
+def _lines(board: Board) -> Iterator[list[str]]:
+    """The leaderboard's header, and a line for each agent."""
     titles = [metric.title for metric in board.metrics]
-    return ["agent", *titles, difference_title(board), "P(better)"]
+    yield ["agent", *titles, difference_title(board), "P(better)"]
+    for row in board.rows:
+        figures = [
+            figure_text(row.figures.get(m.key), m.digits, spread=m is board.headline)
+            for m in board.metrics
+        ]
+        difference = figure_text(row.difference, board.headline.digits)
+        yield [row.label, *figures, difference, figure_text(row.improvement, 2, spread=False)]
+
+
+def verdicts(board: Board) -> list[list[str]]:
+    """A header, and a line for each verdict on the experiment's claims; empty without any."""
+    lines = [[v.claim.text, v.word, v.measured] for v in claims.verdicts(board)]
+    return [["claim", "here", "measured"], *lines] if lines else []
 
 
 # Columns of the terminal's table, the first to be kept where it is narrow.
@@ -62,18 +65,15 @@ def terminal(board: Board, width: int) -> Table:
 
     The headline figure comes with half its interval.
     """
-    texts = {
-        metric.key: [_terminal_figure(board, row, metric) for row in board.rows]
-        for metric in board.metrics
-    }
+    texts = {m.key: [_terminal_figure(board, row, m) for row in board.rows] for m in board.metrics}
     room = width - max(len(row.label) for row in board.rows) - 4
     kept = set()
-    for metric in _by_priority(board.metrics):
+    for metric in sorted(board.metrics, key=_place):
         room -= max(map(len, [*texts[metric.key], metric.title])) + 3
         if room < 0:
             break
         kept.add(metric.key)
-    table = Table(title=escape(board.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = _titled(board.title)
     table.add_column("agent", no_wrap=True)
     columns = [metric for metric in board.metrics if metric.key in kept]
     for metric in columns:
@@ -84,12 +84,14 @@ def terminal(board: Board, width: int) -> Table:
     return table
 
 
-def _by_priority(metrics: Sequence[Metric]) -> list[Metric]:
-    def place(metric: Metric) -> int:
-        kind = metric.key.split(" ")[0]
-        return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
+def _titled(title: str) -> Table:
+    return Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
-    return sorted(metrics, key=place)
+
+def _place(metric: Metric) -> int:
+    """Where among ``_FIRST`` a metric stands, or after them."""
+    kind = metric.key.split(" ")[0]
+    return [*_FIRST, kind].index(kind)
 
 
 def _terminal_figure(board: Board, row: Row, metric: Metric) -> str:
@@ -104,16 +106,15 @@ def _terminal_figure(board: Board, row: Row, metric: Metric) -> str:
 def claims_table(board: Board) -> Table:
     """The verdicts on the experiment's claims."""
     table = Table("claim", "here", "measured", box=SIMPLE_HEAD, pad_edge=False)
-    for verdict in claims.verdicts(board):
-        table.add_row(escape(verdict.claim.text), verdict.word, escape(verdict.measured))
+    for line in verdicts(board)[1:]:
+        table.add_row(*map(escape, line))
     return table
 
 
 def grid_table(boards: Sequence[Board]) -> Table:
     """One experiment's headline figure, a row for each point of its grid."""
     first = boards[0]
-    title = escape(f"{first.experiment.title}: {first.headline.title}")
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = _titled(f"{first.experiment.title}: {first.headline.title}")
     keys = list(first.variant.point)
     for key in keys:
         table.add_column(escape(key), no_wrap=True)
@@ -121,63 +122,48 @@ def grid_table(boards: Sequence[Board]) -> Table:
     for label in labels:
         table.add_column(escape(label), justify="right")
     for board in boards:
-        figures = {row.label: row.figures.get(board.headline.key) for row in board.rows}
         point = [escape(str(board.variant.point[key])) for key in keys]
-        texts = [
-            figure_text(figures.get(label), board.headline.digits, spread=False) for label in labels
-        ]
-        table.add_row(*point, *texts)
+        rows = [board.row(label) for label in labels]
+        figures = [None if row is None else row.figures.get(board.headline.key) for row in rows]
+        digits = board.headline.digits
+        table.add_row(*point, *(figure_text(figure, digits, spread=False) for figure in figures))
     return table
 
 
 def markdown(boards: Sequence[Board]) -> str:
     """One table a leaderboard."""
-    return "\n".join(_markdown(board) for board in boards)
+    return "\n".join(map(_markdown, boards))
 
 
 def _markdown(board: Board) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(_flat(cell).replace("|", "\\|") for cell in cells) + " |\n"
+    text = f"## {_flat(board.title)}\n\n{_pipes(list(_lines(board)), '--:')}"
+    said = verdicts(board)
+    return f"{text}\n{_pipes(said, '---')}" if said else text
 
-    header = _header(board)
-    rule = "|---" + "|--:" * (len(header) - 1) + "|\n"
-    body = "".join(line(list(_cells(board, row))) for row in board.rows)
-    text = f"## {_flat(board.title)}\n\n{line(header)}{rule}{body}"
-    found = claims.verdicts(board)
-    if found:
-        text += "\n" + line(["claim", "here", "measured"]) + "|---" * 3 + "|\n"
-        text += "".join(line([v.claim.text, v.word, v.measured]) for v in found)
-    return text
+
+def _pipes(lines: Sequence[Sequence[str]], align: str) -> str:
+    texts = [" | ".join(_flat(cell).replace("|", "\\|") for cell in line) for line in lines]
+    header, *body = [f"| {text} |\n" for text in texts]
+    return f"{header}|---{f'|{align}' * (len(lines[0]) - 1)}|\n{''.join(body)}"
 
 
 def latex(boards: Sequence[Board]) -> str:
     """One ``tabular`` a leaderboard (package booktabs)."""
-    return "\n".join(_latex(board) for board in boards)
+    return "\n".join(map(_latex, boards))
 
 
 def _latex(board: Board) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(_latex_escape(_flat(cell)) for cell in cells) + r" \\" + "\n"
-
-    header = _header(board)
+    escapes = str.maketrans(_LATEX)
+    lines = [[_flat(cell).translate(escapes) for cell in line] for line in _lines(board)]
+    header, *rows = [" & ".join(line) + " \\\\\n" for line in lines]
     return (
-        f"% {_flat(board.title)}\n\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n"
-        + line(header)
-        + "\\midrule\n"
-        + "".join(line(list(_cells(board, row))) for row in board.rows)
-        + "\\bottomrule\n\\end{tabular}\n"
+        f"% {_flat(board.title)}\n\\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}\n\\toprule\n"
+        f"{header}\\midrule\n{''.join(rows)}\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
-_LATEX = {
+_LATEX = {character: f"\\{character}" for character in "{}&%$#_"} | {
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "Σ": r"$\Sigma$",
@@ -187,10 +173,6 @@ _LATEX = {
 }
 
 
-def _latex_escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
 def _flat(text: str) -> str:
     """One line, whatever a name holds."""
     return " ".join(text.split())
@@ -198,25 +180,22 @@ def _flat(text: str) -> str:
 
 def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
     """Long form: a record for each leaderboard, agent and metric, for data frames."""
-    found = []
-    for board in boards:
-        for row in board.rows:
-            for metric in board.metrics:
-                estimate = row.figures.get(metric.key)
-                if estimate is not None:
-                    found.append(
-                        {
-                            "experiment": board.experiment.name,
-                            "point": board.variant.label,
-                            "agent": row.label,
-                            "metric": metric.key,
-                            "iqm": estimate.value,
-                            "low": estimate.low,
-                            "high": estimate.high,
-                            "seeds": estimate.seeds,
-                        }
-                    )
-    return found
+    return [
+        {
+            "experiment": board.experiment.name,
+            "point": board.variant.label,
+            "agent": row.label,
+            "metric": metric.key,
+            "iqm": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "seeds": estimate.seeds,
+        }
+        for board in boards
+        for row in board.rows
+        for metric in board.metrics
+        if (estimate := row.figures.get(metric.key)) is not None
+    ]
 
 
 def comma_separated(boards: Sequence[Board]) -> str:
@@ -247,10 +226,10 @@ def parquet(boards: Sequence[Board]) -> bytes:
     return sink.getvalue()
 
 
-RENDER: dict[str, Callable[[Sequence[Board]], str | bytes]] = {
-    "md": markdown,
-    "csv": comma_separated,
-    "parquet": parquet,
-    "latex": latex,
+FORMATS: dict[str, tuple[str, Callable[[Sequence[Board]], str | bytes]]] = {
+    "md": ("md", markdown),
+    "csv": ("csv", comma_separated),
+    "parquet": ("parquet", parquet),
+    "latex": ("tex", latex),
 }
-SUFFIX = {"md": "md", "csv": "csv", "parquet": "parquet", "latex": "tex"}
+"""Format → the suffix of its file, and what the leaderboards are in it."""

@@ -36,9 +36,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 _RETRIES = 3  # by Ray, of a task whose worker or node died
 
 
-def attempt(
-    cell: Cell, on_round: OnRound | None = None, checkpoints: Path | None = None
-) -> Outcome:
+def attempt(cell: Cell, on_round: OnRound | None, checkpoints: Path | None) -> Outcome:
     """The cell's result, or its error in words: one failed cell never stops the others."""
     try:
         return execute(cell, on_round, checkpoints)
@@ -49,16 +47,13 @@ def attempt(
         return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
-def _known(cell: Cell) -> tuple[Any, Any]:
+def _known(cell: Cell) -> list[dict[str, Any]]:
     """What this process knows by the names of the cell's agent and scenario."""
-    known, found = agents.entries, scenarios.entries
-    return (
-        {cell.agent: known[cell.agent]} if cell.agent in known else {},
-        {cell.scenario: found[cell.scenario]} if cell.scenario in found else {},
-    )
+    found = (agents.entries, cell.agent), (scenarios.entries, cell.scenario)
+    return [{name: known[name]} if name in known else {} for known, name in found]
 
 
-def _elsewhere(known: tuple[Any, Any], cell: Cell, checkpoints: Path | None) -> Outcome:
+def _elsewhere(known: list[dict[str, Any]], cell: Cell, checkpoints: Path | None) -> Outcome:
     """:func:`attempt` in another process, which first learns those names."""
     agents.add(known[0])
     scenarios.add(known[1])
@@ -83,15 +78,12 @@ def process(
     """
     waiting, lost = deque(cells), deque[Cell]()
     running: dict[Future[Outcome], Cell] = {}
-    finished = False
     try:
         while waiting or running or lost:
             alone = not waiting and not running
-            while waiting and len(running) < 2 * jobs:  # few, so that few are lost with a worker
-                cell = waiting.popleft()
-                running[_submit(jobs, cell, checkpoints)] = cell
-            if alone:
-                cell = lost.popleft()
+            queue, most = (lost, 1) if alone else (waiting, 2 * jobs)  # few are lost with a worker
+            while queue and len(running) < most:
+                cell = queue.popleft()
                 running[_submit(jobs, cell, checkpoints)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
@@ -104,20 +96,16 @@ def process(
                         lost.append(cell)
                 except PicklingError as error:
                     yield cell, f"cannot be sent to another process: {error}"
-        finished = True
-    finally:
-        if not finished:
-            _pool(jobs).shutdown(wait=True, kill_workers=True)
+    except BaseException:  # Ctrl-C, or nobody listens any more
+        _pool(jobs).shutdown(wait=True, kill_workers=True)
+        raise
 
 
 def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
         with contextlib.suppress(BrokenProcessPool):
-            future: Future[Outcome] = _pool(jobs).submit(
-                _elsewhere, _known(cell), cell, checkpoints
-            )
-            return future
+            return _pool(jobs).submit(_elsewhere, _known(cell), cell, checkpoints)
 
 
 def _pool(jobs: int) -> Any:

@@ -1,14 +1,13 @@
 """What watches a benchmark: agents and environments know nothing of it."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
 
 
-class Callback(Protocol):
+class Callback:
     """Hears of every cell, in the process that was started.
 
     Where cells run in that process, rounds are heard of as they end; where workers run them, when

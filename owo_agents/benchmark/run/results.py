@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,12 @@ from owo_env import files
 from owo_env.problem import Problem
 
 Array = NDArray[Any]
+
+_SERIES = ("fairness", "regret", "utilities", "weights")
+_SIZES = ("num_users", "dim", "num_slots")
+_CONSTANTS = (*_SIZES, "alpha", "utility_bounds", "l_max", "diameter", "gradient_bound")
+_KEY = re.compile(r"[0-9a-f]{20}\.json")
+_TEMPORARY = re.compile(r"\.(.*)\.(\d+)\.[^.]*\.tmp")  # .host.pid.random.tmp
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,27 +77,19 @@ class Result:
         Raises:
             FloatingPointError: A figure is not finite; it names the figure and the round.
         """
-        regret = None if records[0].regret is None else [r.regret for r in records]
+
+        def of_rounds(name: str) -> Any:
+            values = [getattr(record, name) for record in records]
+            return None if values[0] is None else np.array(values, float)
+
         shared = [name for name in records[0].extras if all(name in r.extras for r in records)]
         result = cls(
             cell=cell,
-            problem={
-                "num_users": problem.num_users,
-                "dim": problem.dim,
-                "num_slots": problem.num_slots,
-                "alpha": problem.alpha,
-                "utility_bounds": list(problem.utility_bounds),
-                "l_max": problem.l_max,
-                "diameter": problem.diameter,
-                "gradient_bound": problem.gradient_bound,
-            },
-            fairness=np.array([r.fairness for r in records], float),
-            regret=None if regret is None else np.array(regret, float),
-            utilities=np.array([r.utilities for r in records], float),
-            weights=np.array([r.weights for r in records], float),
+            problem={name: getattr(problem, name) for name in _CONSTANTS},
             extras={name: np.array([r.extras[name] for r in records]) for name in shared},
             versions=versions,
             seconds=seconds,
+            **{name: of_rounds(name) for name in _SERIES},
         )
         for name, values in result.series():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -112,25 +111,18 @@ class Result:
 
     def series(self) -> Iterator[tuple[str, Array]]:
         """Every per-round array by name."""
-        yield "fairness", self.fairness
-        if self.regret is not None:
-            yield "regret", self.regret
-        yield "utilities", self.utilities
-        yield "weights", self.weights
+        for name in _SERIES:
+            if getattr(self, name) is not None:
+                yield name, getattr(self, name)
         yield from self.extras.items()
 
     def records(self) -> Iterator[RoundRecord]:
         """The rounds again, for callbacks; the models played are not kept."""
+        own = {name: getattr(self, name) for name in _SERIES}
         for t in range(self.rounds):
-            yield RoundRecord(
-                round=t + 1,
-                fairness=self.fairness[t],
-                regret=None if self.regret is None else self.regret[t],
-                utilities=self.utilities[t],
-                weights=self.weights[t],
-                model=np.empty(0),
-                extras={name: values[t] for name, values in self.extras.items()},
-            )
+            now: dict[str, Any] = {k: None if v is None else v[t] for k, v in own.items()}
+            extras = {name: values[t] for name, values in self.extras.items()}
+            yield RoundRecord(round=t + 1, model=np.empty(0), extras=extras, **now)
 
     def to_json(self) -> str:
         """One line of JSON; floats are written so that they come back bit for bit."""
@@ -150,13 +142,12 @@ class Result:
         if not isinstance(data, dict) or set(data) != names:
             raise ValueError("does not hold a benchmark result")
         data["cell"] = Cell(**data["cell"])
-        for name in ("fairness", "regret", "utilities", "weights"):
+        for name in _SERIES:
             data[name] = None if data[name] is None else np.array(data[name], float)
         data["extras"] = {name: np.array(values) for name, values in data["extras"].items()}
         result = cls(**data)
         rounds = result.cell.rounds
-        short = [name for name, values in result.series() if len(values) != rounds]
-        if short:
+        if short := [name for name, values in result.series() if len(values) != rounds]:
             raise ValueError(f"{', '.join(short)}: not {rounds} rounds long")
         return result
 
@@ -215,35 +206,16 @@ class Store:
         Args:
             keys: Those whose content is to be read and judged; of others only the name is.
         """
-        wanted, moved = set(keys), []
-        for path in sorted(self._cells.iterdir()):
-            reason = self._objection(path, path.stem in wanted)
-            if reason is not None:
-                moved.append(f"{path}: {reason}; moved to {self._set_aside(path)}")
-        return moved
+        wanted = set(keys)
+        return [
+            f"{path}: {reason}; moved to {self._set_aside(path)}"
+            for path in sorted(self._cells.iterdir())
+            if (reason := _objection(path, path.stem in wanted)) is not None
+        ]
 
     def load(self, keys: Iterable[str]) -> dict[str, Result]:
         """The stored results among ``keys``; call :meth:`tidy` first."""
-        found = {}
-        for key in keys:
-            path = self._cells / f"{key}.json"
-            if path.exists():
-                found[key] = _read(path)
-        return found
-
-    def _objection(self, path: Path, read: bool) -> str | None:
-        """Why a file in ``cells/`` is no result, or None if it is one (or one being written)."""
-        if path.name.endswith(".tmp"):
-            return None if _writer_lives(path) else "half-written, its writer is gone"
-        if path.suffix != ".json" or not _is_key(path.stem) or not path.is_file():
-            return "not a benchmark result"
-        if not read:
-            return None
-        try:
-            _read(path)
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            return f"unreadable ({error})"
-        return None
+        return {key: _read(self._cells / f"{key}.json") for key in keys if key in self}
 
     def _set_aside(self, path: Path) -> Path:
         folder = self.folder / "set-aside"
@@ -256,8 +228,18 @@ class Store:
         return target
 
 
-def _is_key(stem: str) -> bool:
-    return len(stem) == 20 and set(stem) <= set("0123456789abcdef")
+def _objection(path: Path, read: bool) -> str | None:
+    """Why a file in ``cells/`` is no result, or None if it is one (or one being written)."""
+    if path.name.endswith(".tmp"):
+        return None if _writer_lives(path) else "half-written, its writer is gone"
+    if not _KEY.fullmatch(path.name) or not path.is_file():
+        return "not a benchmark result"
+    try:
+        if read:
+            _read(path)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        return f"unreadable ({error})"
+    return None
 
 
 def _read(path: Path) -> Result:
@@ -269,13 +251,11 @@ def _read(path: Path) -> Result:
 
 def _writer_lives(path: Path) -> bool:
     """Whether the process that named a temporary file may still be writing it."""
-    parts = path.name.rsplit(".", 3)  # .host, pid, random, tmp
-    if len(parts) != 4 or not parts[0].startswith(".") or not parts[1].isdigit():
-        return False
-    if parts[0][1:] != socket.gethostname():
-        return True  # on another machine that shares the folder; not ours to judge
+    writer = _TEMPORARY.fullmatch(path.name)
+    if writer is None or writer[1] != socket.gethostname():
+        return writer is not None  # on another machine that shares the folder; not ours to judge
     try:
-        os.kill(int(parts[1]), 0)
+        os.kill(int(writer[2]), 0)
     except ProcessLookupError:
         return False
     except PermissionError:

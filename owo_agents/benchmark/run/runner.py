@@ -85,7 +85,7 @@ def choose(name: str, ray_address: str | None = None) -> backends.Backend:
         return backends.ray(ray_address)
     if ray_address is not None:
         raise ValueError(f"ray_address={ray_address!r}: only for backend 'ray', not {name!r}")
-    return {"serial": backends.serial, "process": backends.process}[name]
+    return backends.serial if name == "serial" else backends.process
 
 
 def run(

@@ -1,6 +1,5 @@
 """TensorBoard as a sink: ``owo bench … --tensorboard DIR``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +31,6 @@ class TensorBoard(Callback):
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 
-    def on_start(self, cells: Sequence[Cell]) -> None:
-        """Nothing is written before the first round."""
-
     def on_round(self, cell: Cell, record: RoundRecord) -> None:
         """Write the round's figures; those of K users under ``name/user k``."""
         writer = self._writers.get(cell.key)
@@ -42,12 +38,9 @@ class TensorBoard(Callback):
             agent = cell.agent.replace(":", ".")
             run = self._folder / cell.scenario / agent / f"seed{cell.seed}-{cell.key[:8]}"
             writer = self._writers[cell.key] = self._make(str(run))
-        figures = {"fairness": record.fairness, "regret": record.regret} | {
-            "utility": record.utilities,
-            "priority": record.weights,
-            **record.extras,
-        }
-        for name, value in figures.items():
+        own = {"fairness": record.fairness, "regret": record.regret}
+        users = {"utility": record.utilities, "priority": record.weights}
+        for name, value in (own | users | record.extras).items():
             for label, number in _scalars(name, value):
                 writer.add_scalar(label, number, record.round)
 
@@ -65,9 +58,8 @@ class TensorBoard(Callback):
             writer.close()
 
     def _close(self, cell: Cell) -> None:
-        writer = self._writers.pop(cell.key, None)
-        if writer is not None:
-            writer.close()
+        if cell.key in self._writers:
+            self._writers.pop(cell.key).close()
 
 
 def _scalars(name: str, value: object) -> list[tuple[str, float]]:

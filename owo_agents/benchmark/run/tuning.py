@@ -15,6 +15,7 @@ What a method does not take ``learning_rate`` for, or is given in the suite, is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +25,7 @@ import owo_agents
 from owo_agents.benchmark.run.execution import make_env
 from owo_agents.benchmark.run.results import Result, Store
 from owo_agents.benchmark.suite.cells import Cell
-from owo_agents.benchmark.suite.plan import AgentSpec, Experiment, Suite, Variant
+from owo_agents.benchmark.suite.plan import AgentSpec, Experiment, Suite
 from owo_agents.learner.step import default_rate
 from owo_env.problem import Problem, problem_of
 
@@ -52,15 +53,10 @@ class Contest:
         """η_0·10^(step/2), to three digits."""
         return float(f"{self.base * 10 ** (step / 2):.3g}")
 
-    def tuned(self, step: int) -> Experiment:
-        """The experiment with the method's step size set."""
-        spec = with_rate(self.experiment.agents[self.label], self.rate(step))
-        return replace(self.experiment, agents={self.label: spec})
-
     def cells(self, step: int) -> list[Cell]:
         """The tuning runs of a candidate."""
-        variant = self.experiment.variants[0]
-        return [self.tuned(step).cell(variant, self.label, seed) for seed in SEEDS]
+        spec = with_rate(self.experiment.agents[self.label], self.rate(step))
+        return list(replace(self.experiment, seeds=SEEDS, agents={self.label: spec}).cells())
 
     def score(self, step: int, results: Mapping[str, Result]) -> float:
         """Mean fairness over the tuning seeds."""
@@ -91,16 +87,17 @@ def tune(suite: Suite, store: Store, run: Callable[[Sequence[Cell]], object]) ->
         store: Where ``run`` keeps the tuning runs.
         run: Runs the cells that the store lacks.
     """
-    contests = [contest for e in suite.experiments for v in e.variants for contest in _open(e, v)]
+    points = [replace(e, variants=(v,)) for e in suite.experiments for v in e.variants]
+    opened = [_contests(point) for point in points]
+    contests = list(itertools.chain.from_iterable(opened))
     for extension in range(EXTENSIONS + 1):
-        run(
-            [cell for contest in contests for step in contest.steps for cell in contest.cells(step)]
-        )
-        results = _load(contests, store)
+        cells = [cell for c in contests for step in c.steps for cell in c.cells(step)]
+        run(cells)
+        results = store.load(cell.key for cell in cells)
         growing = [contest.extended(results) for contest in contests if extension < EXTENSIONS]
         if not any(growing):
             break
-    tuned = [_tuned(e, v, contests, results) for e in suite.experiments for v in e.variants]
+    tuned = [_tuned(point, those, results) for point, those in zip(points, opened, strict=True)]
     return replace(suite, experiments=(*suite.experiments, *tuned))
 
 
@@ -109,18 +106,14 @@ def with_rate(spec: AgentSpec, rate: float) -> AgentSpec:
     return replace(spec, arguments={**spec.arguments, "learning_rate": rate})
 
 
-def _open(experiment: Experiment, variant: Variant) -> list[Contest]:
-    """A contest for every method that takes a step size."""
-    alone = replace(experiment, variants=(variant,))
-    env = make_env(alone.cell(variant, next(iter(alone.agents)), SEEDS[0]))
+def _contests(point: Experiment) -> list[Contest]:
+    """A contest for every method that takes a step size, on one point of a grid."""
+    env = make_env(point.cell(point.variants[0], next(iter(point.agents)), SEEDS[0]))
     problem = problem_of(env)
     env.close()
     base = default_rate(problem)
-    return [
-        Contest(alone, label, base)
-        for label, spec in alone.agents.items()
-        if _tunable(spec, problem, base)
-    ]
+    agents = point.agents.items()
+    return [Contest(point, label, base) for label, spec in agents if _tunable(spec, problem, base)]
 
 
 def _tunable(spec: AgentSpec, problem: Problem, rate: float) -> bool:
@@ -133,36 +126,23 @@ def _tunable(spec: AgentSpec, problem: Problem, rate: float) -> bool:
     return True
 
 
-def _load(contests: Sequence[Contest], store: Store) -> dict[str, Result]:
-    return store.load(
-        cell.key for contest in contests for step in contest.steps for cell in contest.cells(step)
-    )
-
-
 def _tuned(
-    experiment: Experiment,
-    variant: Variant,
-    contests: Sequence[Contest],
-    results: Mapping[str, Result],
+    point: Experiment, contests: Sequence[Contest], results: Mapping[str, Result]
 ) -> Experiment:
     """The experiment at one point of its grid, with the step sizes that won."""
-    agents = dict(experiment.agents)
+    agents = dict(point.agents)
     lines = []
     for contest in contests:
-        if contest.experiment.name == experiment.name and contest.experiment.variants == (variant,):
-            best = contest.best(results)
-            agents[contest.label] = with_rate(agents[contest.label], contest.rate(best))
-            edge = (
-                " (the edge of its grid)" if best in (contest.steps[0], contest.steps[-1]) else ""
-            )
-            lines.append(f"{contest.label} {contest.rate(best):g}{edge}")
-    point = f" {variant.label}" if variant.label else ""
-    seeds = " and ".join(map(str, SEEDS))
+        best = contest.best(results)
+        rate = contest.rate(best)
+        agents[contest.label] = with_rate(agents[contest.label], rate)
+        edge = " (the edge of its grid)" if best in (contest.steps[0], contest.steps[-1]) else ""
+        lines.append(f"{contest.label} {rate:g}{edge}")
+    label = point.variants[0].label
     return replace(
-        experiment,
-        name=f"{experiment.name}{point} tuned",
-        title=f"{experiment.title}{f', {variant.label}' if point else ''}, step sizes tuned",
-        notes=f"Step sizes chosen on seeds {seeds}: {'; '.join(lines)}.",
+        point,
+        name=" ".join(filter(None, [point.name, label, "tuned"])),
+        title=", ".join(filter(None, [point.title, label, "step sizes tuned"])),
+        notes=f"Step sizes chosen on seeds {' and '.join(map(str, SEEDS))}: {'; '.join(lines)}.",
         agents=agents,
-        variants=(variant,),
     )

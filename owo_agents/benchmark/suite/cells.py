@@ -78,13 +78,11 @@ def _code_digest(factory: Any) -> str | None:
     while isinstance(factory, functools.partial):
         bound += repr((factory.args, sorted(factory.keywords.items())))
         factory = factory.func
-    source = ""
-    if not getattr(factory, "__module__", "").startswith(_OWN):
-        try:
-            source = inspect.getsource(factory)
-        except (OSError, TypeError):
-            return None
-    text = source + bound
+    own = getattr(factory, "__module__", "").startswith(_OWN)
+    try:
+        text = bound if own else inspect.getsource(factory) + bound
+    except (OSError, TypeError):
+        return None
     return hashlib.sha256(text.encode()).hexdigest()[:20] if text else None
 
 
@@ -94,6 +92,6 @@ def file_digest(path: str | Path) -> str | None:
         return None
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while part := file.read(1 << 20):
+        while part := file.read(1 << 20):  # a trace may be larger than memory
             digest.update(part)
     return digest.hexdigest()[:20]

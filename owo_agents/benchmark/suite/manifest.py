@@ -55,21 +55,18 @@ def read(folder: Path) -> tuple[Suite, Origin]:
     path = folder / "suite.json"
     try:
         plain = json.loads(path.read_text())
-        return _suite(plain["suite"]), Origin(**plain["origin"])
+        suite, origin = plain["suite"], Origin(**plain["origin"])
+        experiments = tuple(map(_experiment, suite["experiments"]))
+        return Suite(suite["name"], suite["summary"], experiments), origin
     except OSError as error:
         raise ValueError(f"{folder}: not a results folder of `owo bench` ({error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run `owo bench` again") from error
 
 
-def _suite(plain: dict[str, Any]) -> Suite:
-    experiments = []
-    for given in plain["experiments"]:
-        agents = {label: AgentSpec(**spec) for label, spec in given["agents"].items()}
-        variants = tuple(Variant(**variant) for variant in given["variants"])
-        fixed = {"agents": agents, "variants": variants, "seeds": tuple(given["seeds"])}
-        charts = None if given["charts"] is None else tuple(given["charts"])
-        fixed["seeded"] = tuple(given.get("seeded", ()))
-        fixed["claims"] = tuple(Claim(**claim) for claim in given.get("claims", ()))
-        experiments.append(Experiment(**{**given, **fixed, "charts": charts}))
-    return Suite(plain["name"], plain["summary"], tuple(experiments))
+def _experiment(given: dict[str, Any]) -> Experiment:
+    lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    agents = {label: AgentSpec(**spec) for label, spec in given["agents"].items()}
+    variants = tuple(Variant(**variant) for variant in given["variants"])
+    claims = tuple(Claim(**claim) for claim in given.get("claims", ()))
+    return Experiment(**given | lists | {"agents": agents, "variants": variants, "claims": claims})

@@ -115,12 +115,8 @@ class Experiment:
     digest: str | None = None
     seeded: tuple[str, ...] = ()
 
-    def called(self, label: str) -> set[str]:
-        """What ``--only agent=`` may call an agent: its label, or its registered name."""
-        return {label, self.agents[label].agent}
-
-    def with_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The changed variants, if ``settings`` override those of every point of the grid."""
+    def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
+        """The experiment with settings that override those of every point of the grid."""
         changed = [
             Variant.of(
                 {k: v for k, v in variant.point.items() if k not in settings},
@@ -128,7 +124,7 @@ class Experiment:
             )
             for variant in self.variants
         ]
-        return {"variants": tuple({v.label: v for v in changed}.values())}
+        return replace(self, variants=tuple({v.label: v for v in changed}.values()))
 
     def cell(self, variant: Variant, label: str, seed: int) -> Cell:
         """The cell of one agent and seed."""
@@ -180,15 +176,11 @@ class Suite:
         Raises:
             ValueError: Nothing is left.
         """
-        experiments = []
-        for old in self.experiments:
-            agents = {label: spec for label, spec in old.agents.items() if keep(old, label)}
-            if agents:
-                experiments.append(replace(old, agents=agents))
+        narrow = (
+            replace(e, agents={label: e.agents[label] for label in e.agents if keep(e, label)})
+            for e in self.experiments
+        )
+        experiments = tuple(e for e in narrow if e.agents)
         if not experiments:
             raise ValueError("nothing of the suite is left to run")
-        return replace(self, experiments=tuple(experiments))
-
-    def changed(self, change: Callable[[Experiment], Mapping[str, Any]]) -> Suite:
-        """The suite with each experiment's attributes replaced by what ``change`` gives."""
-        return replace(self, experiments=tuple(replace(e, **change(e)) for e in self.experiments))
+        return replace(self, experiments=experiments)

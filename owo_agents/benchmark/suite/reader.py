@@ -35,9 +35,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -49,33 +50,24 @@ from owo_env import checks
 from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
-_INHERITED = (
-    "rounds",
-    "seeds",
-    "seeded",
-    "baseline",
-    "agents",
-    "arguments",
-    "settings",
-    "grid",
-    "charts",
-    "claims",
-)
-_SUITE = ("summary", "experiments", *_INHERITED)
+_INHERITED = ("rounds", "seeds", "seeded", "baseline", "grid", "charts", "claims")
+_ADDED = ("agents", "arguments", "settings")  # an experiment adds its own to the suite's
+_SUITE = ("summary", "experiments", *_INHERITED, *_ADDED)
+_EXPERIMENT = ("title", "notes", "scenario", *_INHERITED, *_ADDED)
 _LIMITS = ("by", "at_least", "at_most")
-_EXPERIMENT = ("title", "notes", "scenario", *_INHERITED)
+_LIBRARY = resources.files("owo_agents.benchmark.suite") / "library"
 
 _Path = tuple[str, ...]
+T = TypeVar("T")
 
 
 def names() -> dict[str, str]:
     """Name → summary of the suites in the package."""
-    files = resources.files("owo_agents.benchmark.suite") / "library"
-    found = {}
-    for file in sorted(files.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml"):
-            found[file.name.removesuffix(".yaml")] = str(_load(file.read_text())["summary"])
-    return found
+    return {
+        file.name.removesuffix(".yaml"): str(yaml.safe_load(file.read_text())["summary"])
+        for file in sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".yaml")
+    }
 
 
 def load(name_or_file: str | os.PathLike[str]) -> Suite:
@@ -86,16 +78,15 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
             the message names the file, the line and the key.
     """
     path = Path(name_or_file)
-    if path.suffix in {".yaml", ".yml"} or (path.exists() and path.is_file()):
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
             return _parse_text(path.stem, path.read_text(), str(path))
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
-    known = names()
-    if str(name_or_file) not in known:
-        raise checks.unknown("suite (or a file's name ending in .yaml)", str(name_or_file), known)
-    file = resources.files("owo_agents.benchmark.suite") / "library" / f"{name_or_file}.yaml"
-    return _parse_text(str(name_or_file), file.read_text(), file.name)
+    name = str(name_or_file)
+    checks.one_of("suite (or a file's name ending in .yaml)", name, names())
+    file = _LIBRARY / f"{name}.yaml"
+    return _parse_text(name, file.read_text(), file.name)
 
 
 def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".".join) -> Suite:
@@ -109,12 +100,12 @@ def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".
     Raises:
         ValueError: Something in it is wrong; the message names the key.
     """
-    return _Reader(data, where).suite(name)
+    return _suite(name, _Given(data, where))
 
 
 def _parse_text(name: str, text: str, source: str) -> Suite:
     try:
-        data = _load(text)
+        data = yaml.load(text, _Loader)
         lines = _lines(yaml.compose(text, _Loader))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -124,7 +115,7 @@ def _parse_text(name: str, text: str, source: str) -> Suite:
         known = next(p for n in range(len(path) + 1) if (p := path[: len(path) - n]) in lines)
         return f"{source}:{lines[known]}: {'.'.join(path)}"
 
-    return _Reader(data, where).suite(name)
+    return _suite(name, _Given(data, where))
 
 
 class _Loader(yaml.SafeLoader):
@@ -146,10 +137,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _load(text: str) -> Any:
-    return yaml.load(text, _Loader)
-
-
 def _lines(node: yaml.Node | None, path: _Path = ()) -> dict[_Path, int]:
     """The line of every key of a YAML document."""
     found = {path: node.start_mark.line + 1 if node else 1}
@@ -160,178 +147,174 @@ def _lines(node: yaml.Node | None, path: _Path = ()) -> dict[_Path, int]:
     return found
 
 
-class _Reader:
-    """Turns plain data into a suite; ``where`` says for a path of keys how to name it."""
+@dataclass(frozen=True)
+class _Given:
+    """What a suite says under a path of keys, None where it says nothing.
 
-    def __init__(self, data: Any, where: Callable[[_Path], str]) -> None:
-        self.data, self.where = data, where
+    ``where`` names a path in error messages.
+    """
 
-    def suite(self, name: str) -> Suite:
-        data = self._mapping((), self.data, _SUITE)
-        if not isinstance(data.get("summary"), str):
-            raise self._error(("summary",), "must be one line about the suite")
-        experiments = self._mapping(("experiments",), data.get("experiments"))
-        if not experiments:
-            raise self._error(("experiments",), "must name one experiment or more")
-        return Suite(
-            name,
-            data["summary"].strip(),
-            tuple(self._experiment(key, value, data) for key, value in experiments.items()),
-        )
+    value: Any
+    where: Callable[[_Path], str]
+    path: _Path = ()
 
-    def _experiment(self, name: str, data: Any, suite: Mapping[str, Any]) -> Experiment:
-        path = ("experiments", name)
-        data = self._mapping(path, data, _EXPERIMENT)
+    def __getitem__(self, key: str) -> _Given:
+        """What this mapping says under a key."""
+        return _Given((self.value or {}).get(key), self.where, (*self.path, key))
 
-        def at(key: str) -> tuple[_Path, Any]:
-            """Where the experiment's or else the suite's own value of ``key`` stands."""
-            return ((*path, key), data[key]) if key in data else ((key,), suite.get(key))
+    def error(self, message: object) -> ValueError:
+        place = self.where(self.path)
+        return ValueError(f"{place}: {message}" if place else message)
 
-        common = self._mapping(("arguments",), suite.get("arguments"))
-        common |= self._mapping((*path, "arguments"), data.get("arguments"))
-        agents = self._agents(("agents",), suite.get("agents"), common)
-        agents |= self._agents((*path, "agents"), data.get("agents"), common)
-        if not agents:
-            raise self._error((*path, "agents"), "must name one agent or more")
-        for key in ("scenario", "title", "notes"):
-            if not isinstance(data.get(key, ""), str) or (key == "scenario" and key not in data):
-                raise self._error((*path, key), "must be a text")
-        baseline = at("baseline")
-        label = next(iter(agents)) if baseline[1] is None else baseline[1]
-        if label not in agents:
-            raise self._error(baseline[0], str(checks.unknown("agent", label, agents)))
-        rounds = at("rounds")
-        return Experiment(
-            name=name,
-            title=data.get("title", name),
-            notes=data.get("notes", "").strip(),
-            scenario=data["scenario"],
-            rounds=self._whole(*rounds, low=1),
-            seeds=self._seeds(*at("seeds")),
-            baseline=label,
-            agents=agents,
-            variants=self._variants(path, data, suite),
-            charts=self._charts(*at("charts")),
-            claims=self._claims(*at("claims"), data["scenario"], agents),
-            source=self.where((*path, "settings")),
-            digest=source_digest(data["scenario"], scenarios.entries),
-            seeded=self._texts(*at("seeded")),
-        )
+    def checked(self, check: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """What ``check`` gives of the arguments; its error says where the cause is written."""
+        try:
+            return check(*args, **kwargs)
+        except ValueError as error:
+            raise self.error(error) from error
 
-    def _agents(self, path: _Path, data: Any, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
-        found = {}
-        for label, given in self._mapping(path, data).items():
-            arguments = {**common, **self._mapping((*path, label), given)}
-            agent = arguments.pop("agent", label)
-            if not isinstance(agent, str):
-                raise self._error((*path, label, "agent"), "must be an agent's name")
-            source, digest = self.where((*path, label)), source_digest(agent, agents.entries)
-            for point in self._grid((*path, label, "grid"), arguments.pop("grid", None)):
-                values = " ".join(str(value) for value in point.values())
-                full = f"{label} {values}".strip()
-                own = {k: v for k, v in (arguments | point).items() if v is not None}
-                found[full] = AgentSpec(agent, own, digest, source)
-        return found
+    def mapping(self, allowed: Sequence[str] | None = None) -> dict[str, Any]:
+        """The value as a mapping with string keys, all ``allowed``."""
+        if self.value is not None and not isinstance(self.value, Mapping):
+            raise self.error(f"{self.value!r}: must be a mapping of names to values")
+        for key in self.value or {}:
+            if not isinstance(key, str):
+                raise self[str(key)].error("a key must be a text: put it into quotes")
+            if allowed is not None:
+                self[key].checked(checks.one_of, "key", key, allowed)
+        return dict(self.value or {})
 
-    def _variants(
-        self, path: _Path, data: Mapping[str, Any], suite: Mapping[str, Any]
-    ) -> tuple[Variant, ...]:
-        settings = dict(self._mapping(("settings",), suite.get("settings")))
-        settings |= self._mapping((*path, "settings"), data.get("settings"))
-        grid = self._grid((*path, "grid"), data.get("grid", suite.get("grid")))
-        return tuple(Variant.of(point, settings | point) for point in grid)
-
-    def _grid(self, path: _Path, data: Any) -> list[dict[str, Any]]:
-        lists = self._mapping(path, data)
-        for key, values in lists.items():
-            if not isinstance(values, list) or not values:
-                raise self._error((*path, key), f"{values!r}: must be a list of values to try")
-            if any(value in values[:i] for i, value in enumerate(values)):
-                raise self._error((*path, key), f"{values!r}: must be different values")
-        return [
-            dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())
-        ]
-
-    def _seeds(self, path: _Path, data: Any) -> tuple[int, ...]:
-        if isinstance(data, list) and data and len(set(map(str, data))) == len(data):
-            return tuple(self._whole(path, seed, low=0) for seed in data)
-        if isinstance(data, list):
-            raise self._error(path, f"{data!r}: must be different seeds, or how many")
-        return tuple(range(self._whole(path, data, low=1)))
-
-    def _texts(self, path: _Path, data: Any) -> tuple[str, ...]:
-        if not isinstance(data or [], list) or not all(isinstance(one, str) for one in data or []):
-            raise self._error(path, f"{data!r}: must be a list of names")
-        return tuple(data or ())
-
-    def _charts(self, path: _Path, data: Any) -> tuple[str, ...] | None:
-        if data is not None and not isinstance(data, list):
-            raise self._error(path, f"{data!r}: must be a list of charts")
-        for name in data or ():
-            if name not in vocabulary.CHARTS:
-                raise self._error(path, str(checks.unknown("chart", name, vocabulary.CHARTS)))
-        return None if data is None else tuple(data)
-
-    def _claims(
-        self, path: _Path, data: Any, scenario: str, agents: Mapping[str, AgentSpec]
-    ) -> tuple[Claim, ...]:
-        names = [spec.agent for spec in agents.values()] if data else []
-        known = {f.key: f for f in vocabulary.figures(scenario, names)} if data else {}
-        found = []
-        for text, given in self._mapping(path, data).items():
-            here = (*path, text)
-            parts = self._mapping(here, given, ("figure", "agent", "than", *_LIMITS))
-            for key in {"agent", *parts} & {"agent", "than"}:
-                value = parts.get(key)
-                if not isinstance(value, str) or value not in agents:
-                    raise self._error(here, str(checks.unknown(key, str(value), agents)))
-            self._figure(here, parts.get("figure"), known, compared="than" in parts)
-            for key in set(_LIMITS) & set(parts):
-                low = 0.0 if key == "by" else -math.inf
-                try:
-                    parts[key] = checks.number(key, parts[key], low=low)
-                except ValueError as error:
-                    raise self._error((*here, key), str(error)) from error
-            limits = {"at_least", "at_most"} & set(parts)
-            if ("than" in parts) == bool(limits) or ("by" in parts and limits):
-                raise self._error(here, "must have 'than' (and 'by'), or 'at_least', 'at_most'")
-            if parts.get("at_least", -math.inf) > parts.get("at_most", math.inf):
-                raise self._error(here, "at_least is above at_most")
-            if parts.get("than") == parts["agent"]:
-                raise self._error(here, f"compares {parts['agent']!r} with itself")
-            found.append(Claim(text, **parts))
+    def listed(self, what: str) -> tuple[str, ...]:
+        """The value as a list of names."""
+        found = [] if self.value is None else self.value
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise self.error(f"{found!r}: must be a list of {what}")
         return tuple(found)
 
-    def _figure(self, path: _Path, key: Any, known: Mapping[str, Figure], compared: bool) -> None:
-        """Refuse what is no metric's key, and to compare by one that is neither good nor bad."""
-        stem, _, rest = str(key).partition(" ")
-        if stem not in known:
-            raise self._error(path, str(checks.unknown("figure", str(key), known)))
-        if known[stem].per_user != bool(rest):
-            example = f"'{stem} user 1'" if known[stem].per_user else repr(stem)
-            raise self._error(path, f"figure {key!r}: must be like {example}")
-        if compared and not known[stem].better:
-            raise self._error(path, f"figure {key!r}: neither more nor less of it is better")
 
-    def _whole(self, path: _Path, value: Any, low: int) -> int:
-        try:
-            return checks.whole(path[-1], value, low=low)
-        except ValueError as error:
-            raise self._error(path, str(error)) from error
+def _suite(name: str, given: _Given) -> Suite:
+    summary, experiments = given.mapping(_SUITE).get("summary"), given["experiments"]
+    if not isinstance(summary, str):
+        raise given["summary"].error("must be one line about the suite")
+    if not experiments.mapping():
+        raise experiments.error("must name one experiment or more")
+    found = [_experiment(key, experiments[key], given) for key in experiments.value]
+    return Suite(name, summary.strip(), tuple(found))
 
-    def _mapping(
-        self, path: _Path, data: Any, allowed: Sequence[str] | None = None
-    ) -> dict[str, Any]:
-        """``data`` as a mapping with string keys, all ``allowed``; None is an empty one."""
-        if data is not None and not isinstance(data, Mapping):
-            raise self._error(path, f"{data!r}: must be a mapping of names to values")
-        for key in data or {}:
-            if not isinstance(key, str):
-                raise self._error((*path, str(key)), "a key must be a text: put it into quotes")
-            if allowed is not None and key not in allowed:
-                raise self._error((*path, key), str(checks.unknown("key", key, allowed)))
-        return dict(data or {})
 
-    def _error(self, path: _Path, message: str) -> ValueError:
-        place = self.where(path)
-        return ValueError(f"{place}: {message}" if place else message)
+def _experiment(name: str, own: _Given, suite: _Given) -> Experiment:
+    data = {"scenario": None, "title": name, "notes": "", **own.mapping(_EXPERIMENT)}
+
+    def at(key: str) -> _Given:
+        """The experiment's own, or else the suite's."""
+        return own[key] if key in data else suite[key]
+
+    common = suite["arguments"].mapping() | own["arguments"].mapping()
+    agents = _agents(suite["agents"], common) | _agents(own["agents"], common)
+    if not agents:
+        raise own["agents"].error("must name one agent or more")
+    for key in ("scenario", "title", "notes"):
+        if not isinstance(data[key], str):
+            raise own[key].error("must be a text")
+    baseline = next(iter(agents)) if at("baseline").value is None else at("baseline").value
+    at("baseline").checked(checks.one_of, "agent", baseline, agents)
+    settings = suite["settings"].mapping() | own["settings"].mapping()
+    return Experiment(
+        name=name,
+        title=data["title"],
+        notes=data["notes"].strip(),
+        scenario=data["scenario"],
+        rounds=at("rounds").checked(checks.whole, "rounds", at("rounds").value, low=1),
+        seeds=_seeds(at("seeds")),
+        baseline=baseline,
+        agents=agents,
+        variants=tuple(Variant.of(point, settings | point) for point in _grid(at("grid"))),
+        charts=_charts(at("charts")),
+        claims=_claims(at("claims"), data["scenario"], agents),
+        source=own.where((*own.path, "settings")),
+        digest=source_digest(data["scenario"], scenarios.entries),
+        seeded=at("seeded").listed("names"),
+    )
+
+
+def _agents(given: _Given, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
+    found = {}
+    for label in given.mapping():
+        one = given[label]
+        arguments = {**common, **one.mapping()}
+        agent = arguments.pop("agent", label)
+        if not isinstance(agent, str):
+            raise one["agent"].error("must be an agent's name")
+        source, digest = one.where(one.path), source_digest(agent, agents.entries)
+        for point in _grid(replace(one["grid"], value=arguments.pop("grid", None))):
+            full = " ".join(map(str, [label, *point.values()])).strip()
+            own = {k: v for k, v in (arguments | point).items() if v is not None}
+            found[full] = AgentSpec(agent, own, digest, source)
+    return found
+
+
+def _grid(given: _Given) -> list[dict[str, Any]]:
+    """The points of a grid; one without a grid."""
+    lists = given.mapping()
+    for key, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise given[key].error(f"{values!r}: must be a list of values to try")
+        if any(value in values[:i] for i, value in enumerate(values)):
+            raise given[key].error(f"{values!r}: must be different values")
+    return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
+
+
+def _seeds(given: _Given) -> tuple[int, ...]:
+    seeds = given.value
+    if not isinstance(seeds, list):
+        return tuple(range(given.checked(checks.whole, "seeds", seeds, low=1)))
+    if not seeds or len(set(map(str, seeds))) < len(seeds):
+        raise given.error(f"{seeds!r}: must be different seeds, or how many")
+    return tuple(given.checked(checks.whole, "seeds", seed, low=0) for seed in seeds)
+
+
+def _charts(given: _Given) -> tuple[str, ...] | None:
+    charts = given.listed("charts")
+    for name in charts:
+        given.checked(checks.one_of, "chart", name, vocabulary.CHARTS)
+    return None if given.value is None else charts
+
+
+def _claims(given: _Given, scenario: str, agents: Mapping[str, AgentSpec]) -> tuple[Claim, ...]:
+    if not given.mapping():
+        return ()
+    figures = vocabulary.figures(scenario, [spec.agent for spec in agents.values()])
+    known = {figure.key: figure for figure in figures}
+    return tuple(_claim(text, given[text], known, agents) for text in given.value)
+
+
+def _claim(
+    text: str, given: _Given, known: Mapping[str, Figure], agents: Mapping[str, AgentSpec]
+) -> Claim:
+    parts = given.mapping(("figure", "agent", "than", *_LIMITS))
+    for key in ("agent", "than") if "than" in parts else ("agent",):
+        given.checked(checks.one_of, key, parts.get(key), agents)
+    _check_figure(given, parts.get("figure"), known, compared="than" in parts)
+    for key in parts.keys() & _LIMITS:
+        low = 0.0 if key == "by" else -math.inf
+        parts[key] = given[key].checked(checks.number, key, parts[key], low=low)
+    limits = {"at_least", "at_most"} & parts.keys()
+    if ("than" in parts) == bool(limits) or ("by" in parts and limits):
+        raise given.error("must have 'than' (and 'by'), or 'at_least', 'at_most'")
+    if parts.get("at_least", -math.inf) > parts.get("at_most", math.inf):
+        raise given.error("at_least is above at_most")
+    if parts.get("than") == parts["agent"]:
+        raise given.error(f"compares {parts['agent']!r} with itself")
+    return Claim(text, **parts)
+
+
+def _check_figure(given: _Given, key: Any, known: Mapping[str, Figure], compared: bool) -> None:
+    """Refuse what is no metric's key, and to compare by one that is neither good nor bad."""
+    stem, _, rest = str(key).partition(" ")
+    if stem not in known:
+        raise given.error(checks.unknown("figure", str(key), known))
+    if known[stem].per_user != bool(rest):
+        example = f"'{stem} user 1'" if known[stem].per_user else repr(stem)
+        raise given.error(f"figure {key!r}: must be like {example}")
+    if compared and not known[stem].better:
+        raise given.error(f"figure {key!r}: neither more nor less of it is better")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from owo_agents.benchmark.suite.plan import Experiment, Suite
@@ -17,41 +18,40 @@ def overridden(
     seeds: int | None,
 ) -> Suite:
     """The suite with the settings, rounds and seeds that the command line asks for."""
+    changes: dict[str, Any] = {}
     if rounds is not None:
-        chosen = chosen.changed(lambda _: {"rounds": checks.whole("--rounds", rounds, low=1)})
+        changes["rounds"] = checks.whole("--rounds", rounds, low=1)
     if seeds is not None:
-        count = checks.whole("--seeds", seeds, low=1)
-        chosen = chosen.changed(lambda _: {"seeds": tuple(range(count))})
-    if settings:
-        chosen = chosen.changed(lambda e: e.with_settings(settings))
-    if digits is not None:
-        deep = [e for e in chosen.experiments if e.scenario == "rainbow-mnist"]
-        if not deep:
-            raise ValueError(f"--digits {digits}: suite {chosen.name!r} has no rainbow-mnist")
-        chosen = chosen.changed(lambda e: e.with_settings({"digits": digits}) if e in deep else {})
-    return chosen
+        changes["seeds"] = tuple(range(checks.whole("--seeds", seeds, low=1)))
+    if digits is not None and all(e.scenario != "rainbow-mnist" for e in chosen.experiments):
+        raise ValueError(f"--digits {digits}: suite {chosen.name!r} has no rainbow-mnist")
+
+    def change(experiment: Experiment) -> Experiment:
+        deep = digits is not None and experiment.scenario == "rainbow-mnist"
+        own = settings | {"digits": digits} if deep else settings
+        return replace(experiment.with_settings(own) if own else experiment, **changes)
+
+    return replace(chosen, experiments=tuple(map(change, chosen.experiments)))
 
 
 def narrowed(chosen: Suite, only: Sequence[str]) -> Suite:
     """The part of the suite that every ``--only`` admits; one key given twice admits either."""
+    every = [_names(e, label) for e in chosen.experiments for label in e.agents]
     wanted: dict[str, set[str]] = {}
     for text in only:
         key, _, value = text.partition("=")
-        known = {
-            "agent": {n for e in chosen.experiments for a in e.agents for n in e.called(a)},
-            "scenario": {e.scenario for e in chosen.experiments},
-            "experiment": {e.name for e in chosen.experiments},
-        }
-        checks.one_of("--only key", key, known)
-        checks.one_of(f"{key} in --only", value, known[key])
+        checks.one_of("--only key", key, every[0])
+        checks.one_of(f"{key} in --only", value, set().union(*(names[key] for names in every)))
         wanted.setdefault(key, set()).add(value)
+    return chosen.narrowed(
+        lambda e, label: all(_names(e, label)[key] & values for key, values in wanted.items())
+    )
 
-    def keep(experiment: Experiment, label: str) -> bool:
-        have = {
-            "agent": experiment.called(label),
-            "scenario": {experiment.scenario},
-            "experiment": {experiment.name},
-        }
-        return all(have[key] & values for key, values in wanted.items())
 
-    return chosen.narrowed(keep)
+def _names(experiment: Experiment, label: str) -> dict[str, set[str]]:
+    """What ``--only`` may call an agent of an experiment, by key."""
+    return {
+        "agent": {label, experiment.agents[label].agent},
+        "scenario": {experiment.scenario},
+        "experiment": {experiment.name},
+    }

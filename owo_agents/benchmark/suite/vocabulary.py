@@ -15,46 +15,26 @@ CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-of
 LAST = 20
 """Rounds over which a validation figure is averaged (the paper's Fig. 4 looks at the end)."""
 
+_MEAN = "mean over rounds of"
+
 COMMON = (
-    Figure(
-        "fairness",
-        "fairness",
-        "mean over rounds of F_α at the round's mean utilities (eq. 1)",
-        +1,
-        4,
-    ),
+    Figure("fairness", "fairness", f"{_MEAN} F_α at the round's mean utilities (eq. 1)", +1, 4),
     Figure(
         "regret",
         "regret",
-        "mean over rounds of F_α at the fairest model in hindsight minus F_α reached (eq. 2)",
+        f"{_MEAN} F_α at the fairest model in hindsight minus F_α reached (eq. 2)",
         -1,
         4,
     ),
     Figure("utility", "", "mean utility", +1, reads="utilities", per_user=True),
-    Figure(
-        "worst_user",
-        "worst user",
-        "mean over rounds of the lowest of the users' mean utilities",
-        +1,
-    ),
+    Figure("worst_user", "worst user", f"{_MEAN} the lowest of the users' mean utilities", +1),
     Figure("mean_utility", "mean utility", "mean over rounds and users of the mean utility", +1),
-    Figure(
-        "gap",
-        "gap",
-        "mean over rounds of the highest minus the lowest of the users' mean utilities",
-        -1,
-    ),
-    Figure(
-        "jain",
-        "Jain",
-        "mean over rounds of Jain's index of the users' mean utilities; 1 is equal",
-        +1,
-        4,
-    ),
+    Figure("gap", "gap", f"{_MEAN} the highest minus the lowest of the users' mean utilities", -1),
+    Figure("jain", "Jain", f"{_MEAN} Jain's index of the users' mean utilities; 1 is equal", +1, 4),
     Figure(
         "total_weight",
         "Σp",
-        "mean over rounds of the summed priorities: it scales the step of the shared model",
+        f"{_MEAN} the summed priorities: it scales the step of the shared model",
     ),
     Figure(
         "below_u_min",

@@ -14,17 +14,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env import checks
 from owo_env.fairness import Fairness, Smooth
 from owo_env.oracle import fairest_model
 from owo_env.problem import Problem
+from owo_env.scenarios.adversary import CONVEX
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
-from owo_env.scenarios.least_squares.slots import (
-    SlotData,
-    mapped,
-    play_batch,
-    play_users,
-    slot_of,
-)
+from owo_env.scenarios.least_squares.slots import SlotData, mapped, play_batch, play_users, slot_of
 
 Floats = NDArray[np.floating]
 Draw = TypeVar("Draw", bound=Callable[..., SlotData])
@@ -48,21 +44,24 @@ class LeastSquares(Scenario):
 
     Args:
         problem: The scenario's constants; it must know l_max.
+        adversary: ``"none"``, or ``"blocks"``: what is drawn is such that the target of the first
+            user changes its sign every ⌊√m⌋ slots.
 
     Attributes:
         rounds_per_block: Rounds drawn at a time; depends on m alone, never on the number of
             streams, so that a stream's data do not depend on its neighbours.
 
     Raises:
-        ValueError: ``problem`` knows no l_max.
+        ValueError: ``problem`` knows no l_max, or an unknown adversary.
     """
 
     has_oracle: ClassVar[bool] = True
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, adversary: str = "none") -> None:
+        checks.one_of("adversary", adversary, CONVEX)
         if problem.l_max is None:
             raise ValueError("problem: has no l_max, the utility of a user whose loss is 0")
-        self.l_max = problem.l_max
+        self.l_max, self.adversary = problem.l_max, adversary
         self.problem = replace(problem, convex=True)
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
 
@@ -94,10 +93,10 @@ class LeastSquares(Scenario):
         """
         rounds, n = moments[2].shape[0], moments[2].shape[-1]
         # Rounds and streams side by side on the last axis, as the oracle wants them.
-        H, b, s = (np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments)
+        flat = [np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments]
         found = [
             fairest_model(
-                *(a[..., i : i + ORACLE_BATCH] for a in (H, b, s)),
+                *(a[..., i : i + ORACLE_BATCH] for a in flat),
                 fairness=fairness,
                 l_max=self.l_max,
                 bounds=self.problem.model_bounds,
@@ -105,13 +104,11 @@ class LeastSquares(Scenario):
             )
             for i in range(0, rounds * n, ORACLE_BATCH)
         ]
-
-        def laid(parts: Sequence[Floats]) -> Floats:
-            """(…, rounds · N) → (rounds, …, N)."""
-            whole = np.concatenate(parts, -1)
-            return np.moveaxis(whole.reshape(-1, rounds, n), 1, 0).copy()
-
-        return laid([f.model for f in found]), laid([f.utilities for f in found])
+        model, utilities = (
+            np.moveaxis(np.concatenate(parts, -1).reshape(-1, rounds, n), 1, 0).copy()
+            for parts in zip(*((f.model, f.utilities) for f in found))
+        )
+        return model, utilities
 
 
 class LeastSquaresBatch(Batch):
@@ -249,10 +246,8 @@ class Unrolled(LeastSquaresBatch):
     def _refill(self, which: Integers) -> None:
         scenario, rounds = self.scenario, len(which)
         firsts = np.arange(1, rounds + 1, scenario.rounds_per_block)
-        if getattr(type(scenario).draw, "in_turn", False):
-            blocks = [scenario.draw([self.rngs[0]] * len(firsts), firsts)]
-        else:
-            blocks = [scenario.draw(self.rngs[:1], firsts[i : i + 1]) for i in range(len(firsts))]
+        draws = [firsts] if getattr(type(scenario).draw, "in_turn", False) else firsts[:, None]
+        blocks = [scenario.draw(self.rngs[:1] * len(numbers), numbers) for numbers in draws]
 
         def laid(*parts: NDArray[Any]) -> NDArray[Any]:
             """(rounds of a block, …, blocks) → (1, …, rounds of all)."""
@@ -280,7 +275,10 @@ class LeastSquaresStream(Stream):
         self._error: Any = None
 
     def open_round(self, options: Mapping[str, Any]) -> None:
-        self._advance()
+        before = self._rng.bit_generator.state
+        self.batch.open_rounds(self._all, options)
+        if self.batch.row[0] == 0:  # a new block
+            self._before = before
         self._error = self.batch.data.error
         self._slots = _as_floats(self.batch.data, int(self.batch.row[0]))
 
@@ -303,29 +301,19 @@ class LeastSquaresStream(Stream):
 
     def fairest(self) -> tuple[Floats, Floats] | None:
         best = self.batch.fairest(self._all)
-        return None if best is None else (best[0][0], best[1][0])
+        return best and (best[0][0], best[1][0])
 
     def state_dict(self) -> dict[str, Any]:
         batch = self.batch
-        return {
-            "generator": self._before,
-            "round": int(batch.round[0]),
-            "row": int(batch.row[0]),
-        }
+        return {"generator": self._before, "round": int(batch.round[0]), "row": int(batch.row[0])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the saved round's block again."""
         batch, number, row = self.batch, int(state["round"]), int(state["row"])
         self._rng.bit_generator.state = state["generator"]
         batch.round[0], batch.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
-        self._advance()
+        self.open_round({})
         batch.round[0], batch.row[0] = number, row
-
-    def _advance(self) -> None:
-        before = self._rng.bit_generator.state
-        self.batch.open_rounds(self._all, {})
-        if self.batch.row[0] == 0:  # a new block
-            self._before = before
 
 
 def _as_floats(data: SlotData, row: int) -> list[list[tuple[Any, ...]]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env import checks
-from owo_env.problem import Problem
-from owo_env.scenarios.adversary import CONVEX, label_signs
+from owo_env.scenarios.adversary import label_signs
+from owo_env.scenarios.base import Generators, Integers
 from owo_env.scenarios.least_squares.base import LeastSquares, in_turn
 from owo_env.scenarios.least_squares.slots import Quadratics, Samples, SlotData
 
@@ -54,11 +52,6 @@ class Recording:
         about = {name: values[rounds] for name, values in self.about.items()}
         return Recording(self.features[rounds], self.targets[rounds], about)
 
-    @property
-    def parts(self) -> int:
-        """2 for complex samples, 1 for real ones."""
-        return 2 if np.iscomplexobj(self.features) or np.iscomplexobj(self.targets) else 1
-
     def reduced(self) -> Array:
         """z = (x, y) where there is one real sample, else the means of Re z* zᵀ over samples.
 
@@ -69,31 +62,17 @@ class Recording:
             Shape (rounds, m, K, d+1) or (rounds, m, K, d+1, d+1).
         """
         *lead, samples, d = self.features.shape
-        z = np.empty((*lead, d + 1, self.parts, samples))
-        features = self.features.swapaxes(-1, -2)
-        z[..., :d, 0, :], z[..., d, 0, :] = features.real, self.targets.real
-        if self.parts == 2:
-            z[..., :d, 1, :], z[..., d, 1, :] = features.imag, self.targets.imag
+        x, y = self.features.swapaxes(-1, -2), self.targets
+        parts = ("real", "imag") if np.result_type(x, y).kind == "c" else ("real",)
+        z = np.empty((*lead, d + 1, len(parts), samples))
+        for i, part in enumerate(parts):
+            z[..., :d, i, :], z[..., d, i, :] = getattr(x, part), getattr(y, part)
         z = z.reshape(*lead, d + 1, -1)
         return z[..., 0] if z.shape[-1] == 1 else z @ z.swapaxes(-1, -2) / samples
 
 
 class Measured(LeastSquares):
-    """A least-squares scenario that says what each stream measures (:meth:`measure`).
-
-    Args:
-        problem: The scenario's constants, l_max among them.
-        adversary: ``"none"``, or ``"blocks"``: the target of the first user changes its sign
-            every ⌊√m⌋ slots.
-
-    Raises:
-        ValueError: A setting is outside its domain.
-    """
-
-    def __init__(self, problem: Problem, adversary: str = "none") -> None:
-        checks.one_of("adversary", adversary, CONVEX)
-        super().__init__(problem)
-        self.adversary = adversary
+    """A least-squares scenario that says what each stream measures (:meth:`measure`)."""
 
     @abstractmethod
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
@@ -112,22 +91,19 @@ class Measured(LeastSquares):
         return replace(recording, targets=targets)
 
     @in_turn
-    def draw(
-        self, rngs: Sequence[np.random.Generator], first_round: NDArray[np.integer]
-    ) -> SlotData:
-        blocks: list[Array] = []
+    def draw(self, rngs: Generators, first_round: Integers) -> SlotData:
         abouts: list[dict[str, Array]] = []
-        z = np.empty(0)
-        for n, (rng, first) in enumerate(zip(rngs, first_round.tolist())):
-            recording = self.record(rng, first)
-            blocks.append(recording.reduced())
-            abouts.append(recording.about)
-            if n == 0:
-                rounds, m, users, *rest = blocks[0].shape
-                z = np.empty((rounds, m, *rest, users, len(rngs)))
-            if len(blocks) == STREAMS_AT_ONCE or n == len(rngs) - 1:
-                z[..., n + 1 - len(blocks) : n + 1] = np.moveaxis(np.stack(blocks, -1), 2, -2)
-                blocks.clear()
+        z = np.empty(0)  # (rounds, m, …, K, N)
+        for i in range(0, len(rngs), STREAMS_AT_ONCE):
+            few, blocks = slice(i, i + STREAMS_AT_ONCE), []
+            for rng, first in zip(rngs[few], first_round[few].tolist()):
+                recording = self.record(rng, first)
+                blocks.append(recording.reduced())
+                abouts.append(recording.about)
+            part = np.moveaxis(np.stack(blocks, -1), 2, -2)
+            if i == 0:
+                z = np.empty((*part.shape[:-1], len(rngs)))
+            z[..., few] = part
         about = {name: np.stack([a[name] for a in abouts], -1) for name in abouts[0]}
         if z.ndim == 5:
             return Samples(z[:, :, :-1], z[:, :, -1], about)

@@ -8,8 +8,8 @@ contiguous memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -118,13 +118,13 @@ class Samples:
     def arrays(self) -> tuple[Floats, ...]:
         return self.x, self.y
 
-    def moments(self) -> tuple[Floats, Floats, Floats]:
+    def moments(self) -> tuple[Floats, ...]:
         """Means over slots of xxᵀ, xy and y²: (rounds, d, d, K, N), (rounds, d, K, N), …"""
-        x, y = self.x, self.y
+        x, y, m = self.x.swapaxes(0, 1), self.y.swapaxes(0, 1), self.x.shape[1]
         return (
-            mean_slots(x[:, i, :, None] * x[:, i, None, :] for i in range(x.shape[1])),
-            mean_slots(x[:, i] * y[:, i, None] for i in range(x.shape[1])),
-            mean_slots(y[:, i] * y[:, i] for i in range(x.shape[1])),
+            mean_slots((x_i[:, :, None] * x_i[:, None] for x_i in x), m),
+            mean_slots((x_i * y_i[:, None] for x_i, y_i in zip(x, y)), m),
+            mean_slots((y_i * y_i for y_i in y), m),
         )
 
 
@@ -149,13 +149,10 @@ class Quadratics:
     def arrays(self) -> tuple[Floats, ...]:
         return self.H, self.b, self.s
 
-    def moments(self) -> tuple[Floats, Floats, Floats]:
+    def moments(self) -> tuple[Floats, ...]:
         """Means over slots of H, b and s."""
-        return (
-            mean_slots(self.H[:, i] for i in range(self.H.shape[1])),
-            mean_slots(self.b[:, i] for i in range(self.H.shape[1])),
-            mean_slots(self.s[:, i] for i in range(self.H.shape[1])),
-        )
+        m = self.H.shape[1]
+        return tuple(mean_slots(iter(array.swapaxes(0, 1)), m) for array in self.arrays)
 
 
 SlotData = Samples | Quadratics
@@ -177,22 +174,16 @@ def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
 
 def mapped(change: Callable[..., NDArray[Any]], *parts: SlotData) -> SlotData:
     """Data of the same kind, each array made by ``change`` of the parts' own."""
-    first = parts[0]
-    about = {name: change(*(part.about[name] for part in parts)) for name in first.about}
-    arrays: dict[str, Any] = {
-        name: change(*(vars(part)[name] for part in parts))
-        for name in vars(first)
-        if name != "about"
-    }
-    return replace(first, about=about, **arrays)
+    about = {name: change(*(part.about[name] for part in parts)) for name in parts[0].about}
+    arrays = (change(*same) for same in zip(*(part.arrays for part in parts)))
+    kind: Callable[..., SlotData] = type(parts[0])
+    return kind(*arrays, about)
 
 
-def mean_slots(values: Any) -> Floats:
-    """The mean over slots in explicit order, so that no batch size changes its bits."""
-    total, count = None, 0
-    for value in values:
-        total = value.copy() if total is None else np.add(total, value, out=total)
-        count += 1
-    assert total is not None
-    mean: Floats = total / count
+def mean_slots(slots: Iterator[Floats], m: int) -> Floats:
+    """The mean over m slots in explicit order, so that no batch size changes its bits."""
+    total = next(slots).copy()
+    for values in slots:
+        total += values
+    mean: Floats = total / m
     return mean

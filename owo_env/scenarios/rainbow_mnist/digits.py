@@ -94,10 +94,9 @@ def _mnist(root: Path, download: bool) -> Digits:
     from torchvision.datasets import MNIST
 
     raw = root / "MNIST" / "raw"
-    if not download:
-        _check_present(raw, root)
-    else:
+    if download:
         MNIST(str(root), download=True)
+    _check_present(raw, root)
     for name, (size, md5) in _RAW_FILES.items():
         _check_file(raw / name, size, md5)
     parts = [MNIST(str(root), train=train) for train in (True, False)]

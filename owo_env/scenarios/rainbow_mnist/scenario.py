@@ -73,9 +73,9 @@ class RainbowMnist(SplitLearning):
         checks.whole("num_users", num_users, low=2, high=NUM_TASKS)
         self.adversary = adversary
         checks.flag("last_relu", last_relu)
-        pool = _on(
-            load_digits(digits, data_root, download), usable_device(settings.get("device", "cpu"))
-        )
+        pool = load_digits(digits, data_root, download)
+        device = usable_device(settings.get("device", "cpu"))
+        pool = Digits(pool.images.to(device), pool.labels.to(device))
         with seeded(checks.whole("model_seed", model_seed, low=0)):
             layers = [*first_stage(), *second_stage(), *([nn.ReLU()] if last_relu else [])]
         draw = partial(render, palette=palette, normalize=checks.flag("normalize", normalize))
@@ -101,9 +101,4 @@ def first_stage() -> list[nn.Module]:
 
 def second_stage() -> list[nn.Module]:
     """(B, 10, 12, 12) → (B, 50)."""
-    pooled = [nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()]
-    return [*pooled, nn.Linear(320, 50)]
-
-
-def _on(digits: Digits, device: torch.device) -> Digits:
-    return Digits(digits.images.to(device), digits.labels.to(device))
+    return [nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(320, 50)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,27 +57,21 @@ def render(images: Tensor, task: int, palette: str = "rainbow", normalize: bool 
     return image.permute(0, 3, 1, 2)
 
 
+@dataclass(eq=False)
 class RainbowTask(Dataset[tuple[Tensor, Tensor]]):
     """Part of one task: digits kept as shared uint8 images, rendered when they are read.
 
-    Args:
+    Attributes:
         digits: The pool.
         members: Which of the pool belong to this part, shape (n,).
         draw: Images and task to pictures: :func:`render` or a partial of it.
         task: 0 … 55.
     """
 
-    def __init__(
-        self,
-        digits: Digits,
-        members: NDArray[np.integer],
-        draw: Callable[[Tensor, int], Tensor],
-        task: int,
-    ) -> None:
-        self.digits = digits
-        self.members = torch.from_numpy(members)
-        self.draw = draw
-        self.task = task
+    digits: Digits
+    members: Tensor
+    draw: Callable[[Tensor, int], Tensor]
+    task: int
 
     def __len__(self) -> int:
         return len(self.members)
@@ -127,5 +122,5 @@ def rainbow_task(
     """A user's task of a round: 784 training and 196 validation images, the rest held out."""
     task = task_number(user, number, seed)
     members = members_of(task, len(digits.labels), seed, (number - 1) // NUM_TASKS)
-    cuts = np.split(members, [TRAIN_SIZE, TRAIN_SIZE + VALIDATION_SIZE])
-    return Task(*(RainbowTask(digits, part, draw, task) for part in cuts))
+    parts = torch.from_numpy(members).tensor_split([TRAIN_SIZE, TRAIN_SIZE + VALIDATION_SIZE])
+    return Task(*(RainbowTask(digits, part, draw, task) for part in parts))

@@ -1,9 +1,11 @@
-"""The users' side of the split: local heads, and the losses that only they can compute."""
+"""The users' side of the split: local heads, and the losses that only they can compute.
+
+Users do not interact: each call speaks of a run of them side by side.
+"""
 
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -26,44 +28,64 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-class Heads(ABC):
-    """K users' heads. Users do not interact: each call speaks of a run of them side by side.
+class ModuleHeads:
+    """Any modules and losses, user by user through autograd.
 
-    Features are (U, B, …) for the U users of the slice ``users``, labels U tensors (B, …).
+    Args:
+        heads: K modules, which are taken over (in ``eval`` mode) and trained in place.
+        losses: K functions (outputs, labels) → mean loss ≥ 0.
+        device: Where they compute.
     """
 
-    @abstractmethod
+    def __init__(
+        self, heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
+    ) -> None:
+        self.heads = [head.to(device).eval() for head in heads]
+        self.losses = list(losses)
+        self.parameters = [[p for p in head.parameters() if p.requires_grad] for head in self.heads]
+
     def answer(
-        self,
-        users: slice,
-        features: Tensor,
-        labels: Sequence[Tensor],
-        rates: Sequence[float],
+        self, users: slice, features: Tensor, labels: Sequence[Tensor], rates: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
         """The users' losses (U,) and ∂ℓ_k/∂feature (U, B, …); then every head takes its step.
 
         Args:
             users: Which users.
-            features: What the server sent down.
-            labels: The users' own.
+            features: What the server sent down, (U, B, …).
+            labels: The users' own, U tensors (B, …).
             rates: Each user's step size, on its own loss alone.
         """
+        members = range(len(self.heads))[users]
+        received = [f.requires_grad_() for f in features.detach().unbind()]
+        losses = [self.losses[k](self.heads[k](f), y) for k, f, y in zip(members, received, labels)]
+        own = [p for k in members for p in self.parameters[k]]
+        own_rates = [rate for k, rate in zip(members, rates) for _ in self.parameters[k]]
+        # One call for all: no loss depends on another user's head or features.
+        gradients = torch.autograd.grad(losses, [*received, *own], allow_unused=True)
+        upward = [torch.zeros_like(f) if g is None else g for f, g in zip(received, gradients)]
+        with torch.no_grad():
+            for parameter, gradient, rate in zip(own, gradients[len(received) :], own_rates):
+                if gradient is not None:
+                    parameter.sub_(gradient, alpha=rate)
+        return torch.stack(losses).detach(), torch.stack(upward)
 
-    @abstractmethod
+    @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One user's loss () and outputs (B, …) without learning; features (B, …)."""
+        outputs = self.heads[user](features)
+        return self.losses[user](outputs, labels), outputs
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """The heads' tensors."""
+        """The heads' tensors themselves, not copies."""
+        return nn.ModuleList(self.heads).state_dict()
 
-    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over tensors that :meth:`state_dict` gave."""
+        """Take over the values of tensors that :meth:`state_dict` gave."""
+        nn.ModuleList(self.heads).load_state_dict(state)
 
 
-class LinearHeads(Heads):
-    """Linear classifiers with cross-entropy, all users at once and in closed form.
+class LinearHeads:
+    """:class:`ModuleHeads` of linear classifiers with cross-entropy, at once and in closed form.
 
     With logits z = Wf + b, ∂ℓ/∂z = (softmax(z) − onehot(y))/B. It does what autograd does on K
     ``nn.Linear`` modules, in a handful of batched calls.
@@ -78,25 +100,10 @@ class LinearHeads(Heads):
         self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
         self._windows: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
-    @staticmethod
-    def fits(heads: Sequence[nn.Module], losses: Sequence[Loss]) -> bool:
-        """Whether these heads and losses are linear classifiers of one shape, all learning."""
-        plain = all(
-            type(head) is nn.Linear
-            and head.bias is not None
-            and all(p.requires_grad for p in head.parameters())
-            for head in heads
-        )
-        shapes = {head.weight.shape for head in heads} if plain else set()
-        return len(shapes) == 1 and all(loss is F.cross_entropy for loss in losses)
-
     def answer(
-        self,
-        users: slice,
-        features: Tensor,
-        labels: Sequence[Tensor],
-        rates: Sequence[float],
+        self, users: slice, features: Tensor, labels: Sequence[Tensor], rates: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
+        """:meth:`ModuleHeads.answer`; TypeError for labels that are no classes."""
         if any(y.dtype is not torch.int64 for y in labels):
             raise TypeError(
                 f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 "
@@ -125,74 +132,18 @@ class LinearHeads(Heads):
 
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`ModuleHeads.judge`."""
         logits = torch.addmm(self.bias[user], features, self.weight[user].mT)
         return F.cross_entropy(logits, labels), logits
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"weight": self.weight.clone(), "bias": self.bias.clone()}
+        """:meth:`ModuleHeads.state_dict`."""
+        return {"weight": self.weight, "bias": self.bias}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """:meth:`ModuleHeads.load_state_dict`."""
         self.weight.copy_(state["weight"])
         self.bias.copy_(state["bias"])
-
-
-class ModuleHeads(Heads):
-    """Any modules and losses, user by user through autograd.
-
-    Args:
-        heads: K modules, which are taken over (in ``eval`` mode) and trained in place.
-        losses: K functions (outputs, labels) → mean loss ≥ 0.
-        device: Where they compute.
-    """
-
-    def __init__(
-        self, heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
-    ) -> None:
-        self.heads = [head.to(device).eval() for head in heads]
-        self.losses = list(losses)
-        self.parameters = [[p for p in head.parameters() if p.requires_grad] for head in self.heads]
-
-    def answer(
-        self,
-        users: slice,
-        features: Tensor,
-        labels: Sequence[Tensor],
-        rates: Sequence[float],
-    ) -> tuple[Tensor, Tensor]:
-        members = range(len(self.heads))[users]
-        received = [f.requires_grad_() for f in features.detach().unbind()]
-        losses = [self.losses[k](self.heads[k](f), y) for k, f, y in zip(members, received, labels)]
-        own = [p for k in members for p in self.parameters[k]]
-        # One call for all: no loss depends on another user's head or features.
-        gradients = torch.autograd.grad(losses, [*received, *own], allow_unused=True)
-        upward = [
-            torch.zeros_like(f) if pull is None else pull for f, pull in zip(received, gradients)
-        ]
-        own_rates = [rate for k, rate in zip(members, rates) for _ in self.parameters[k]]
-        with torch.no_grad():
-            for parameter, gradient, rate in zip(own, gradients[len(received) :], own_rates):
-                if gradient is not None:
-                    parameter.sub_(gradient, alpha=rate)
-        return torch.stack(losses).detach(), torch.stack(upward)
-
-    @torch.no_grad()
-    def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self.heads[user](features)
-        return self.losses[user](outputs, labels), outputs
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {
-            f"{k}.{name}": tensor.detach().clone()
-            for k, head in enumerate(self.heads)
-            for name, tensor in head.state_dict().items()
-        }
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for k, head in enumerate(self.heads):
-            mark = f"{k}."
-            head.load_state_dict(
-                {name[len(mark) :]: value for name, value in state.items() if name.startswith(mark)}
-            )
 
 
 def make_modules(source: Modules, count: int, seed: int) -> list[nn.Module]:
@@ -203,8 +154,16 @@ def make_modules(source: Modules, count: int, seed: int) -> list[nn.Module]:
         return [source() for _ in range(count)]
 
 
-def make_heads(heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device) -> Heads:
-    """The fast form where heads and losses allow it, else the general one."""
-    if LinearHeads.fits(heads, losses):
+def make_heads(
+    heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
+) -> LinearHeads | ModuleHeads:
+    """The fast form of linear classifiers of one shape, all learning; else the general one."""
+    linear = all(type(head) is nn.Linear and head.bias is not None for head in heads)
+    if (
+        linear
+        and len({head.weight.shape for head in heads}) == 1
+        and all(p.requires_grad for head in heads for p in head.parameters())
+        and all(loss is F.cross_entropy for loss in losses)
+    ):
         return LinearHeads(cast(Sequence[nn.Linear], heads), device)
     return ModuleHeads(heads, losses, device)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from owo_env.scenarios.base import Stream
-from owo_env.scenarios.split_learning.link import LocalUsers, Setup, Users
+from owo_env.scenarios.split_learning.link import Setup, Users
 from owo_env.scenarios.split_learning.server import Server
 
 Floats = NDArray[np.floating]
@@ -31,10 +31,9 @@ class SplitStream(Stream):
         self.setup = setup
         self.round = 0
         self.server = Server(setup.encoder, setup.device)
-        self.users: Users = LocalUsers(setup, int(rng.integers(2**63)))
+        self.users = Users(setup, int(rng.integers(2**63)))
         users, chunk = self.users.num_users, setup.users_per_pass
         self._chunks = [slice(k, min(k + chunk, users)) for k in range(0, users, chunk)]
-        self._per_user: Tensor | None = None  # (K, d), made when first asked for
 
     def open_round(self, options: Mapping[str, Any]) -> None:
         fresh = self.setup.heads == "reset" or options.get("reset_heads", False)
@@ -53,7 +52,7 @@ class SplitStream(Stream):
             rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
         judged = None
         if setup.feedback == "heldout":  # before anything learns from the slot
-            judged = [loss for loss, _ in self._judged("heldout", slot, count=True)]
+            judged = self._losses(slot, count=True)
         if per_user:
             losses, gradient = self._teach_each(slot, rates)
         else:
@@ -67,9 +66,7 @@ class SplitStream(Stream):
         """Utilities (m, K) of ``model`` under the users' present heads."""
         present = self.server.model
         self.server.load(model)
-        part = "heldout" if self.setup.feedback == "heldout" else "train"
-        slots = range(self.setup.num_slots)
-        losses = [[loss for loss, _ in self._judged(part, slot)] for slot in slots]
+        losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
         self.server.load(present)
         return self.setup.l_max - np.array(losses)
 
@@ -107,7 +104,7 @@ class SplitStream(Stream):
         users = self.users
         sent = users.send(members, slot)
         features = self.server.forward(sent, return_gradient=users.own_front)
-        features = features.view(members.stop - members.start, -1, *features.shape[1:])
+        features = features.view(len(p), -1, *features.shape[1:])
         losses, upward = users.answer(members, features, rates)
         back = self.server.backward(upward, p)
         if back is not None:
@@ -116,20 +113,20 @@ class SplitStream(Stream):
 
     def _teach_each(self, slot: int, rates: Sequence[float]) -> tuple[Tensor, Floats]:
         """One pass a user with p_k = 1: losses (K,) and each user's own gradient (K, d)."""
-        theta = self.server.theta
-        if self._per_user is None:
-            self._per_user = theta.new_empty(self.users.num_users, len(theta))
-        one, losses = theta.new_ones(1), []
-        for k, row in enumerate(self._per_user):
+        theta, losses = self.server.theta, []
+        one, each = theta.new_ones(1), theta.new_empty(self.users.num_users, len(theta))
+        for k, row in enumerate(each):
             self.server.start()
             losses.append(self._teach(slot, slice(k, k + 1), one, rates[k : k + 1]))
             row.copy_(self.server.gradient)
-        return torch.cat(losses), self._per_user.cpu().numpy().copy()
+        return torch.cat(losses), each.cpu().numpy()
 
-    def _judged(self, part: str, at: int | range, count: bool = False) -> list[tuple[float, float]]:
-        """Loss and accuracy of every user on a part of its task."""
-        users, infer = self.users, self.server.infer
-        return [users.judge(k, part, at, infer, count) for k in range(users.num_users)]
+    def _losses(self, slot: int, count: bool = False) -> list[float]:
+        """Every user's loss on the data of a slot that utilities are measured on."""
+        part, infer = self.setup.feedback, self.server.infer
+        return [
+            self.users.judge(k, part, slot, infer, count)[0] for k in range(self.users.num_users)
+        ]
 
     def _validated(self, k: int) -> Floats:
         """A user's loss and accuracy on its validation data."""

@@ -22,7 +22,7 @@ from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.traces import npz, parquet
 from owo_env.scenarios.traces.trace import Arrays, Trace
 
-_OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.read, ".parquet": parquet.read}
+_OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.read, ".parquet": parquet.Table}
 _WRITE = {".npz": npz.write, ".parquet": parquet.write}
 
 

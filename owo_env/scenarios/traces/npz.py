@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from owo_env.scenarios.least_squares.measured import Recording
-from owo_env.scenarios.traces.trace import Arrays, parse_settings
+from owo_env.scenarios.traces.trace import Arrays, Recordings, parse_settings
 
 LOCAL_HEADER = 30  # bytes before the name in a zip file's member (APPNOTE.TXT 4.3.7)
 
@@ -44,12 +43,7 @@ def read(path: Path) -> Arrays:
     )
 
 
-def write(
-    path: Path,
-    recordings: Callable[[], Iterable[Recording]],
-    rounds: int,
-    settings: Mapping[str, Any],
-) -> None:
+def write(path: Path, recordings: Recordings, rounds: int, settings: Mapping[str, Any]) -> None:
     """Write a trace, a block of rounds in memory at a time.
 
     A zip file is written one member after the other, so the rounds are drawn once for each.

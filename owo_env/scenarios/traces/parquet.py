@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env.scenarios.least_squares.measured import Recording
-from owo_env.scenarios.traces.trace import Trace, parse_settings
+from owo_env.scenarios.traces.trace import Recordings, Trace, parse_settings
 
 METADATA = b"airan-fairmtl"
 INDEX = ("round", "slot", "user", "sample")
@@ -121,48 +121,26 @@ class Table(Trace):
                 )
 
 
-def read(path: Path) -> Table:
-    """The trace in a Parquet file."""
-    return Table(path)
-
-
-def write(
-    path: Path,
-    recordings: Callable[[], Iterable[Recording]],
-    rounds: int,
-    settings: Mapping[str, Any],
-) -> None:
+def write(path: Path, recordings: Recordings, rounds: int, settings: Mapping[str, Any]) -> None:
     """Write a trace with one row group a round."""
     arrow, parquet = _pyarrow()
-    writer = None
-    first = 1
-    try:
-        for recording in recordings():
-            for t in range(len(recording.targets)):
-                table = arrow.table(_round_columns(recording, t, first + t))
-                if writer is None:
-                    schema = table.schema.with_metadata({METADATA: json.dumps(settings)})
-                    writer = parquet.ParquetWriter(path, schema, use_dictionary=["user_class"])
-                writer.write_table(table.cast(writer.schema))
-            first += len(recording.targets)
-    finally:
-        if writer is not None:
-            writer.close()
+    single = (block[t : t + 1] for block in recordings() for t in range(len(block.targets)))
+    tables = (arrow.table(_round_columns(one, number)) for number, one in enumerate(single, 1))
+    head = next(tables)
+    schema = head.schema.with_metadata({METADATA: json.dumps(settings)})
+    with parquet.ParquetWriter(path, schema, use_dictionary=["user_class"]) as writer:
+        for table in itertools.chain([head], tables):
+            writer.write_table(table.cast(schema))
 
 
-def _round_columns(recording: Recording, t: int, number: int) -> dict[str, NDArray[Any]]:
-    features, targets = recording.features[t], recording.targets[t]
-    slot, user, sample = np.indices(targets.shape, np.int32)
-    columns = {
-        "round": np.full(targets.size, number, np.int32),
-        "slot": slot.ravel() + 1,
-        "user": user.ravel() + 1,
-        "sample": sample.ravel() + 1,
-    }
+def _round_columns(recording: Recording, number: int) -> dict[str, NDArray[Any]]:
+    """The columns of the round ``number``, which is all that the recording has."""
+    features, targets = recording.features, recording.targets
+    counted = zip(INDEX, np.indices(targets.shape, np.int32), (number, 1, 1, 1))
+    columns = {name: (index + first).ravel() for name, index, first in counted}
     if "user_class" in recording.about:
-        columns["user_class"] = np.broadcast_to(
-            recording.about["user_class"][t][None, :, None], targets.shape
-        ).ravel()
+        classes = recording.about["user_class"][:, None, :, None]
+        columns["user_class"] = np.broadcast_to(classes, targets.shape).ravel()
     named = {f"x{j}": features[..., j].ravel() for j in range(features.shape[-1])}
     for name, values in (named | {"y": targets.ravel()}).items():
         if np.iscomplexobj(values):

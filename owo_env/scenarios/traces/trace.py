@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from owo_env import checks
 from owo_env.scenarios.least_squares.measured import Recording
 
 Array = NDArray[Any]
+Recordings = Callable[[], Iterable[Recording]]
+"""A stream's rounds, a block at a time, from the first on at every call."""
 
 SETTINGS = ("l_max", "utility_bounds", "model_bounds", "initial_model", "smoothness")
 

@@ -46,7 +46,7 @@ def test_tuning_finds_who_is_worse_off_where_places_are_fixed():
     env = make(shuffle=False, num_slots=64)
     agent = TunedConstant(env.unwrapped.problem, rounds=16)
     agent.environment(env)
-    p = agent.weighting.p
+    p = agent.weighting.start
     assert p[0] > 1.2 * p[1:].max()
     assert p[1:].max() < 1.05 * p[1:].min()
 
