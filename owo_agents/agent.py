@@ -97,8 +97,8 @@ class Agent(Carries, ABC):
             ours, theirs = getattr(self.problem, name), getattr(there, name)
             if ours != theirs:
                 raise ValueError(
-                    f"agent {self} was made for {name}={ours}, the environment has {name}={theirs}:"
-                    " make it for this one"
+                    f"agent {self} was made for {name}={ours!r}, the environment has "
+                    f"{name}={theirs!r}: make it for this one"
                 )
         given = attribute(env, "gradients")
         if self.gradients not in (None, given):

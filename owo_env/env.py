@@ -109,6 +109,10 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._per_user = gradients == "per_user"
         self._dtype = problem.initial_model.dtype
         self._shapes = (problem.dim,), (problem.num_users,)
+        # Θ as θ's own type rounds it.
+        self._model_range = problem.model_bounds and tuple(
+            float(self._dtype.type(bound)) for bound in problem.model_bounds
+        )
         self._stream: Stream | None = None
         self._score = Score(problem.fairness)
         self._round, self._playing, self._over = 0, False, False
@@ -243,11 +247,11 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise self._located(ValueError(text)) from error
         if (model.shape, weights.shape) != self._shapes:
             raise self._located(bad_action(model, weights, problem))
-        if problem.model_bounds is None:
+        if self._model_range is None:
             # One pass without a temporary; only where the square overflows is the model looked at.
             good = math.isfinite(np.dot(model, model)) or bool(np.isfinite(model).all())
         else:
-            good = within(model.tolist(), *problem.model_bounds)
+            good = within(model.tolist(), *self._model_range)
         if not good or not within(weights.tolist(), 0.0, sys.float_info.max):
             raise self._located(bad_action(model, weights, problem))
         return model, weights

@@ -17,13 +17,13 @@ docs/reference/mathematics.md. Sums over users run in explicit order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import AlphaFair, sum_users
+from owo_env.fairness import sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -117,12 +117,7 @@ def dual_bound(problem: Problem, constants: str = "corrected") -> float:
         constants: ``"corrected"``, or of α-fairness ``"paper"`` for the printed G_W and modulus,
             with which it can fail.
     """
-    fairness = problem.fairness
-    if isinstance(fairness, AlphaFair):
-        fairness = replace(fairness, constants=constants)
-    else:
-        checks.one_of("constants", constants, ("corrected",))
-    return fairness.dual_bound(problem.num_slots)
+    return problem.fairness.with_constants(constants).dual_bound(problem.num_slots)
 
 
 def theorem_bound(

@@ -74,7 +74,7 @@ class Display:
     def title(self) -> str:
         """Where the round stands, in one line."""
         problem, slot = self.problem, len(self.fairness)
-        line = f"round {self.round}   slot {slot}/{problem.num_slots}   α = {problem.alpha:g}"
+        line = f"round {self.round}   slot {slot}/{problem.num_slots}   {problem.fairness}"
         if self.fairness:
             line += f"   fairness so far {self.fairness[-1]:.4f}"
         if np.isfinite(self.best):

@@ -127,7 +127,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             for n in np.flatnonzero(mask).tolist():
                 if seeds[n] is not None:
                     self._batch.restart(n, seeding.np_random(seeds[n])[0])
-        self._obs = self._open_rounds(mask, self._obs, given)
+        try:
+            self._obs = self._open_rounds(mask, self._obs, given)
+        except BaseException:
+            if not self._batch.round.all():
+                self._batch = None  # streams whose first round failed have none to play
+            raise
         return dict(self._obs), {key: value * mask for key, value in self._info().items()}
 
     def step(

@@ -8,7 +8,6 @@ from time import perf_counter
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from interleaved import ratio, seconds
 from scipy.optimize import minimize
@@ -17,7 +16,6 @@ import owo_agents
 from owo_agents.playing import side_by_side
 from owo_env.oracle import fairest_model
 from owo_env.scenarios import make_scenario
-from owo_env.scenarios.least_squares.base import LeastSquares
 
 pytestmark = pytest.mark.benchmark
 ID = "AIRAN-FairMTL-v0"
@@ -209,38 +207,26 @@ def test_oracle_against_slsqp(alpha):
     assert found >= 30
 
 
-def test_fig_2_against_drawing_its_data(monkeypatch):
-    """One seed of all 24 settings, OWO-FMTL alone: all rounds side by side."""
-    solve, spent = LeastSquares.fairest, []
+def test_rounds_side_by_side_against_rounds_in_turn():
+    """One seed of fig2's 24 settings, OWO-FMTL alone; in turn a few rounds of each."""
+    settings = [
+        gym.make(ID, alpha=alpha, num_slots=m, adversary=adversary)
+        for alpha, adversary, m in product((1.0, 2.0), ("none", "blocks"), (4, 8, 16, 32, 64, 128))
+    ]
+    few = 32
 
-    def timed(*args):
-        start = perf_counter()
-        result = solve(*args)
-        spent.append(perf_counter() - start)
-        return result
-
-    monkeypatch.setattr(LeastSquares, "fairest", timed)
-    sizes = (4, 8, 16, 32, 64, 128)
-
-    def play():
-        for alpha, adversary, m in product((1.0, 2.0), ("none", "blocks"), sizes):
-            env = gym.make(ID, alpha=alpha, num_slots=m, adversary=adversary)
-            for _ in side_by_side.play(env, owo_agents.make("owo-fmtl", env), 512, seed=0):
+    def played(play, rounds):
+        for env in settings:
+            for _ in play(env, owo_agents.make("owo-fmtl", env), rounds, seed=0):
                 pass
 
-    def draw():
-        for _, adversary, m in product((1.0, 2.0), ("none", "blocks"), sizes):
-            scenario = make_scenario("sinusoid", num_slots=m, adversary=adversary)
-            rng = seeding.np_random(0)[0]
-            for first in range(1, 513, scenario.rounds_per_block):
-                scenario.draw([rng], np.array([first]))
-
-    times = seconds({"play": play, "draw": draw}, blocks=5)
-    oracle = np.reshape(spent, (6, 24)).sum(axis=1)[1:]  # the first call warmed up
-    rest = [took - solved for took, solved in zip(times["play"], oracle, strict=True)]
-    found = ratio(rest, times["draw"])
-    print(
-        f"\n{median(times['play']):.2f} s, of these {median(oracle):.2f} in the oracle; the rest "
-        f"{found:.2f} × drawing the data alone"
+    times = seconds(
+        {
+            "side by side": lambda: played(side_by_side.play, 512),
+            "in turn": lambda: played(owo_agents.play, few),
+        },
+        blocks=5,
     )
-    assert found <= 3
+    found = ratio([t / few for t in times["in turn"]], [t / 512 for t in times["side by side"]])
+    print(f"\n{median(times['side by side']):.2f} s; a round in turn takes {found:.1f} × as long")
+    assert found >= 5

@@ -76,7 +76,7 @@ def around(weighting: type[Weighting]) -> Callable[..., Learner]:
         return compose(weighting(problem, **mine), **given)
 
     kind = inspect.Parameter.KEYWORD_ONLY
-    parts = [inspect.Parameter(name, kind, default=None) for name in Parts.__optional_keys__]
+    parts = [inspect.Parameter(name, kind, default=None) for name in Parts.__annotations__]
     named = [first, *(p.replace(kind=kind) for p in own), *parts]
     agent.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     return agent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from owo_agents.agent import Floats
 from owo_agents.learner.part import Part
 from owo_env import checks
-from owo_env.fairness import AlphaFair, Fairness, sum_users
+from owo_env.fairness import Fairness, sum_users
 from owo_env.problem import Problem
 
 
@@ -101,11 +100,7 @@ class Dual(Weighting):
         constants: str = "corrected",
     ) -> None:
         super().__init__(problem)
-        self.fairness: Fairness = problem.fairness
-        if isinstance(self.fairness, AlphaFair):
-            self.fairness = replace(self.fairness, constants=constants)
-        else:
-            checks.one_of("constants", constants, ("corrected",))
+        self.fairness: Fairness = problem.fairness.with_constants(constants)
         if initial_weights is not None:
             self.start = _vector("initial_weights", initial_weights, problem.num_users)
             if problem.alpha == 0 and (self.start != 1).any():

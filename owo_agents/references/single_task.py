@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from typing_extensions import Unpack
 
 from owo_agents.agent import Action, Floats, Info, Observation
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.methods import cws
+from owo_agents.learner.methods import Parts, cws
 from owo_env import checks
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
@@ -102,8 +104,8 @@ class SingleTask(Learner):
 
     Args:
         problem: The problem.
-        target: ``"last"`` or ``"avg"``.
-        options: As for ``cws``.
+        shares, total: As for ``cws``.
+        parts: As for every composed agent, but ``target`` is ``"last"`` or ``"avg"``.
 
     Raises:
         ValueError: ``target="exact"``.
@@ -111,9 +113,17 @@ class SingleTask(Learner):
 
     learning_rate = None  # bound (6) speaks of one model
 
-    def __init__(self, problem: Problem, *, target: str = "last", **options: Any) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        shares: Sequence[float] | None = None,
+        total: float | None = None,
+        **parts: Unpack[Parts],
+    ) -> None:
+        target = parts.setdefault("target", "last")
         checks.one_of("target", target, ("last", "avg"))
-        plain = cws(problem, target=target, **options)
+        plain = cws(problem, shares=shares, total=total, **parts)
         super().__init__(plain.weighting, plain.step, plain.initialization, target)
         self._played: tuple[Any, OneModelEach] | None = None
 

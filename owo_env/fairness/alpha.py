@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +55,9 @@ class AlphaFair(Smooth):
         ):
             object.__setattr__(self, name, value)
         checks.one_of("constants", self.constants, ("corrected", "paper"))
+
+    def __str__(self) -> str:
+        return f"α = {self.alpha:g}"
 
     @functools.cached_property
     def most(self) -> float:
@@ -167,6 +170,9 @@ class AlphaFair(Smooth):
             root = 1 / self.alpha if self.alpha > 0 else math.inf
             span = max(u_min**-root - u_min, u_max - u_max**-root)
         return float(self.num_users**0.5 * span)
+
+    def with_constants(self, constants: str) -> AlphaFair:
+        return replace(self, constants=constants)
 
     def dual_bound(self, num_slots: int) -> float:
         """G_W² (1 + log m)/(2 modulus)."""

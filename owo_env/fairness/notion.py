@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env import checks
+
 Floats = NDArray[np.floating]
 
 
@@ -94,6 +96,18 @@ class Fairness(ABC):
             u: The utilities of slot i, (..., K).
             i: The slot's number, from 1.
         """
+
+    def with_constants(self, constants: str) -> Fairness:
+        """This notion with another choice of constants in its bounds and steps.
+
+        Args:
+            constants: ``"corrected"``; a notion that a paper got wrong may offer that paper's.
+
+        Raises:
+            ValueError: A choice that this notion does not have.
+        """
+        checks.one_of("constants", constants, ("corrected",))
+        return self
 
     @abstractmethod
     def dual_bound(self, num_slots: int) -> float:

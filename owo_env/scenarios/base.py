@@ -189,6 +189,8 @@ class StreamByStream(Batch):
             n: self._streams[n].play(slots[n], model[n], weights[n], per_user)
             for n in np.flatnonzero(live).tolist()
         }
+        if not played:
+            raise ValueError("live: no stream is to play")
         nothing = next(iter(played.values()))
         both = [played.get(n, nothing) for n in range(len(self._streams))]
         return np.array([u for u, _ in both], float), np.stack([g for _, g in both])

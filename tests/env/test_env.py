@@ -312,6 +312,32 @@ def test_a_stream_that_never_opened_is_not_played():
         env.step(action)
 
 
+def test_streams_that_never_opened_are_not_played():
+    env = owo_env.AIRANVectorEnv(2, scenario=Fails())
+    action = {"model": np.zeros((2, 1)), "weights": np.ones((2, 2))}
+    with pytest.raises(ValueError, match="refused"):
+        env.reset(seed=1, options={"refuse": True})
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(action)
+    env.reset(seed=1)
+    env.step(action)
+
+
+class Bounded(Fails):
+    problem = constants(1, np.zeros(1, np.float32), model_bounds=(-0.3, 0.3))
+
+
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+def test_the_ends_of_the_models_range_are_within_it_in_the_models_own_type(end):
+    scenario = Bounded()
+    model = scenario.problem.project(np.full(1, end, np.float32))
+    env = owo_env.AIRANEnv(scenario)
+    env.reset(seed=0)
+    action = {"model": model, "weights": np.ones(2)}
+    env.step(action)
+    assert env.action_space.contains(action)
+
+
 def test_nobody_can_write_into_the_model_that_all_start_from():
     problem = owo_env.AIRANEnv().problem
     with pytest.raises(ValueError, match="read-only"):

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -90,6 +91,14 @@ def file_digest(path: str | Path) -> str | None:
     """Digest of a file's content; None where there is no such file."""
     if not Path(path).is_file():
         return None
+    at = os.stat(path)
+    return _content_digest(
+        os.path.abspath(path), at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns
+    )
+
+
+@functools.lru_cache(maxsize=64)  # the trace of a grid is named by each of its points
+def _content_digest(path: str, *_unchanged: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while part := file.read(1 << 20):  # a trace may be larger than memory
