@@ -44,6 +44,7 @@ def number(
 ) -> float:
     """``value`` as a finite float within [low, high] (or (low, high]), or ValueError."""
     good = hasattr(value, "__float__") and not isinstance(value, bool)
+    good = good and np.ndim(value) == 0 and not np.iscomplexobj(value)  # type: ignore[arg-type]
     number_ = float(value) if good else math.nan  # type: ignore[arg-type]
     below = number_ <= low if open_low else number_ < low
     if not math.isfinite(number_) or below or number_ > high:
@@ -74,6 +75,7 @@ def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:
     """``value`` as an int within [low, high], or ValueError."""
     good = hasattr(value, "__index__") and not isinstance(value, bool)
+    good = good and np.ndim(value) == 0  # type: ignore[arg-type]
     index = operator.index(value) if good else low - 1  # type: ignore[arg-type]
     if index < low or (high is not None and index > high):
         upper = "" if high is None else f" and at most {high}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,8 @@ class Problem:
         l_max: Utility is l_max − loss with losses ≥ 0, so u_min < l_max ≤ u_max; None means
             unknown.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
-        diameter: D_Θ, the largest distance within Θ; None means unknown.
+        diameter: D_Θ, the largest distance within Θ; by default that of the cube, √d·(high − low).
+            None means unknown.
         smoothness: L, the Lipschitz constant of one user's loss gradient; None means unknown.
         gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W and utilities ≥ u_min; None
             means unknown. By default it follows from L: a non-negative loss has ‖∇ℓ‖² ≤ 2Lℓ,
@@ -65,11 +67,13 @@ class Problem:
             l_max = checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
             self._keep("l_max", l_max)
         if self.model_bounds is not None:
-            if len(self.model_bounds) != 2:
-                raise ValueError(f"model_bounds={self.model_bounds!r}: must be a pair (low, high)")
-            left = checks.number("model_bounds[0]", self.model_bounds[0])
-            right = checks.number("model_bounds[1]", self.model_bounds[1], low=left, open_low=True)
-            self._keep("model_bounds", (left, right))
+            self._keep("model_bounds", self._cube(self.model_bounds))
+            if self.diameter is None:
+                low, high = self.model_bounds
+                self._keep("diameter", (high - low) * self.dim**0.5)
+        for name in ("diameter", "smoothness", "gradient_bound"):
+            if (value := getattr(self, name)) is not None:
+                self._keep(name, checks.number(name, value, low=0.0, open_low=True))
         self._keep("initial_model", self._start())
         self._judge()
         if self.gradient_bound is None:
@@ -79,8 +83,29 @@ class Problem:
         """Set a field of the frozen instance to its checked value."""
         object.__setattr__(self, name, value)
 
+    @staticmethod
+    def _cube(bounds: Sequence[float]) -> tuple[float, float]:
+        try:
+            left, right = bounds
+        except (TypeError, ValueError):
+            raise ValueError(f"model_bounds={bounds!r}: must be a pair (low, high)") from None
+        if np.ndim(left) or np.ndim(right):
+            raise ValueError(
+                f"model_bounds={bounds!r}: must be two numbers (low, high), the same in every "
+                "coordinate; scale the features where their ranges differ"
+            )
+        left = checks.number("model_bounds[0]", left)
+        return left, checks.number("model_bounds[1]", right, low=left, open_low=True)
+
     def _start(self) -> NDArray[np.floating]:
-        x = np.array(self.initial_model)
+        try:
+            x = np.array(self.initial_model, subok=True)
+        except ValueError:  # lists of unequal length
+            x = np.array(None)
+        if x.dtype.kind not in "biuf" or np.ma.is_masked(x):
+            given = f"initial_model={self.initial_model!r}"
+            raise ValueError(f"{given}: must be real numbers, none of them missing")
+        x = np.array(x)
         if x.dtype.kind != "f":
             x = x.astype(float)  # else all models would be whole numbers
         if x.shape != (self.dim,):

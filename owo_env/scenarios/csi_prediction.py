@@ -160,7 +160,6 @@ class CsiPrediction(Measured):
             l_max=l_max,
             initial_model=np.zeros(PAST),
             model_bounds=(-2.0, 2.0),
-            diameter=8.0,
             smoothness=max(user.smoothness for user in self.users),
         )
         super().__init__(problem, adversary)

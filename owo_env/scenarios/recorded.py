@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
 from owo_env.problem import Problem
@@ -72,18 +72,17 @@ class Recorded(Measured):
         given = l_max, utility_bounds, model_bounds, initial_model, smoothness
         settings = _settings(self.trace, given)
         power, L, x_1 = self._largest_power(), settings["smoothness"], settings["initial_model"]
-        L = checks.number("smoothness", 2 * power if L is None else L, low=0.0, open_low=True)
-        bounds = _bounds(settings["model_bounds"])
+        if power == 0:
+            raise ValueError(f"{self.trace.source}: features are all 0, so that no model matters")
         problem = Problem(
             num_users=users,
             dim=d,
             num_slots=m,
             utility_bounds=settings["utility_bounds"],
             l_max=settings["l_max"],
-            initial_model=np.zeros(d) if x_1 is None else np.array(x_1, float),
-            model_bounds=bounds,
-            diameter=None if bounds is None else (bounds[1] - bounds[0]) * d**0.5,
-            smoothness=L,
+            initial_model=np.zeros(d) if x_1 is None else _array("initial_model", x_1, float),
+            model_bounds=settings["model_bounds"],
+            smoothness=2 * power if L is None else L,
         )
         super().__init__(problem, adversary)
         self.rounds = None if checks.flag("repeat", repeat) else T
@@ -122,7 +121,17 @@ def _trace(
         return open_trace(trace)
     if features is None or targets is None:
         raise ValueError("recorded: needs trace=, or features= and targets=")
-    return Arrays("recorded", np.array(features), np.array(targets))
+    x, y = (_array(name, a) for name, a in (("features", features), ("targets", targets)))
+    return Arrays("recorded", x, y)
+
+
+def _array(name: str, values: ArrayLike, least: Any = np.bool_) -> NDArray[Any]:
+    """A copy of at least this type; it keeps mask and imaginary part, which others refuse."""
+    try:
+        found = np.array(values, subok=True)
+    except ValueError:
+        raise ValueError(f"{name}: lists of unequal length, must be an array") from None
+    return found.astype(np.result_type(found, least), copy=False)
 
 
 def _settings(trace: Trace, given: Sequence[Any]) -> dict[str, Any]:
@@ -134,12 +143,3 @@ def _settings(trace: Trace, given: Sequence[Any]) -> dict[str, Any]:
         raise ValueError(f"{trace.source}: does not say {' and '.join(missing)}: give it")
     return settings
 
-
-def _bounds(model_bounds: Sequence[float] | None) -> tuple[float, float] | None:
-    if model_bounds is None:
-        return None
-    try:
-        low, high = model_bounds
-    except (TypeError, ValueError):
-        raise ValueError(f"model_bounds={model_bounds!r}: must be a pair (low, high)") from None
-    return float(low), float(high)

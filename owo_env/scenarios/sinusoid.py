@@ -52,7 +52,6 @@ class Sinusoid(LeastSquares):
             l_max=l_max,
             initial_model=np.zeros(4),
             model_bounds=(-1.0, 1.0),
-            diameter=4.0,
             smoothness=8.0,  # 2‖μ‖² with ‖μ‖ ≤ 2
         )
         super().__init__(problem, adversary)

@@ -28,7 +28,7 @@ class Recording:
         about: What else is known of each round, for ``info`` at its end; arrays (rounds, …).
 
     Raises:
-        ValueError: The shapes do not fit each other.
+        ValueError: The shapes do not fit each other, or a mask marks a figure as missing.
     """
 
     features: Array
@@ -36,6 +36,11 @@ class Recording:
     about: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("features", "targets"):
+            values = getattr(self, name)
+            if np.ma.is_masked(values):
+                where = place(np.ma.getmaskarray(values))
+                raise ValueError(f"{name} are masked (missing) in {where}: must be numbers")
         x, y = np.asarray(self.features), np.asarray(self.targets)
         if x.ndim == 4 and y.ndim == 3:
             x, y = x[:, :, :, None], y[..., None]
@@ -69,6 +74,18 @@ class Recording:
             z[..., :d, i, :], z[..., d, i, :] = getattr(x, part), getattr(y, part)
         z = z.reshape(*lead, d + 1, -1)
         return z[..., 0] if z.shape[-1] == 1 else z @ z.swapaxes(-1, -2) / samples
+
+
+def place(bad: Array, first: int = 0) -> str:
+    """Where the first of some figures lies, (rounds, m, K, …), in words.
+
+    Args:
+        bad: True where a figure is one of them.
+        first: How many rounds lie before them.
+    """
+    where = np.argwhere(bad)[0] + 1
+    where[0] += first
+    return ", ".join(f"{axis} {n}" for axis, n in zip(("round", "slot", "user"), where))
 
 
 class Measured(LeastSquares):

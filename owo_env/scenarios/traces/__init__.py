@@ -22,18 +22,26 @@ from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.traces import npz, parquet
 from owo_env.scenarios.traces.trace import Arrays, Trace
 
-_OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.read, ".parquet": parquet.Table}
-_WRITE = {".npz": npz.write, ".parquet": parquet.write}
+_OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.Npz, ".parquet": parquet.Table}
 
 
 def open_trace(path: str | os.PathLike[str]) -> Trace:
     """A trace from an ``.npz`` or ``.parquet`` file; its data stay in the file.
 
+    Args:
+        path: The file; ``~`` is the home folder.
+
     Raises:
         FileNotFoundError: No such file.
         ValueError: The file is not a trace; the message says what is wrong with it.
+        TypeError: ``path`` is no path.
     """
-    path = Path(path)
+    path = _path(path)
+    if path.is_dir():
+        raise ValueError(
+            f"trace={str(path)!r}: is a folder, must be one file: join its parts, sorted by "
+            f"{', '.join(parquet.INDEX)} (docs/scenarios/recorded.md)"
+        )
     suffix = _suffix(path)
     if not path.is_file():
         raise FileNotFoundError(f"trace={str(path)!r}: no such file")
@@ -52,19 +60,32 @@ def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: i
         seed: Of the stream.
 
     Raises:
-        ValueError: ``rounds`` < 1 or more than there are, or another kind of file.
+        ValueError: ``rounds`` < 1 or more than there are, or another kind of file, or samples
+            that change their type or number from round to round.
         TypeError: The scenario has no least-squares samples.
         OSError: The file cannot be written.
     """
-    path = Path(path)
+    path = _path(path)
     suffix = _suffix(path)
-    checks.whole("rounds", rounds, low=1)
+    checks.whole("rounds", rounds, low=1, high=scenario.rounds)
     checks.whole("seed", seed, low=0)
     if not isinstance(scenario, LeastSquares):
         raise TypeError(f"scenario {scenario.name!r}: only least-squares scenarios have traces")
     recordings = functools.partial(_recordings, scenario, rounds, seed)
     with files.atomic(path) as beside:
-        _WRITE[suffix](beside, recordings, rounds, _settings(scenario))
+        if suffix == ".npz":
+            npz.write(beside, recordings, rounds, _settings(scenario))
+        else:
+            parquet.write(beside, recordings, _settings(scenario))
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"trace is a {type(path).__name__}: must be the path of a file; arrays are features= "
+            "and targets="
+        )
+    return Path(path).expanduser()
 
 
 def _suffix(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.scenarios.least_squares.measured import Recording
+from owo_env.scenarios.least_squares.measured import Recording, place
 
 Array = NDArray[Any]
 Recordings = Callable[[], Iterable[Recording]]
@@ -58,62 +58,66 @@ class Trace(ABC):
         """Rounds ``first`` … ``stop − 1``, counted from 0.
 
         Raises:
-            ValueError: A figure is NaN or infinite; the message says where.
+            ValueError: A figure is NaN or infinite; the message says where. Or the file was
+                written anew.
         """
         recording = self._read(first, stop)
         for name, values in (("features", recording.features), ("targets", recording.targets)):
             finite = np.isfinite(values)
             if not finite.all():
-                t, slot, user, *_ = np.argwhere(~finite)[0].tolist()
                 raise ValueError(
-                    f"{self.source}: {name} are not finite in round {first + t + 1}, "
-                    f"slot {slot + 1}, user {user + 1}"
+                    f"{self.source}: {name} are not finite in {place(~finite, first)}"
                 )
         return recording
 
 
 class Arrays(Trace):
-    """A trace in arrays, in memory or mapped into it.
+    """A trace in arrays in memory.
 
     Args:
         source: For error messages.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) if S = 1.
         targets: y, likewise, shape (T, m, K, S), or (T, m, K) if S = 1.
-        user_class: Names of the users' classes, shape (T, K), or None.
-        settings: Constants among ``SETTINGS``.
 
     Raises:
-        ValueError: The shapes do not fit, or an array does not hold numbers.
+        ValueError: The shapes do not fit, or an array does not hold numbers, or has a mask.
     """
 
-    def __init__(
-        self,
-        source: str,
-        features: Array,
-        targets: Array,
-        user_class: Array | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        for name, array in (("features", features), ("targets", targets)):
-            if array.dtype.kind not in "iufc":
-                raise ValueError(f"{source}: {name} have type {array.dtype}: must be numbers")
+    def __init__(self, source: str, features: Array, targets: Array) -> None:
+        self.source = source
+        self.shape = shape_of(
+            source, (features.shape, features.dtype), (targets.shape, targets.dtype)
+        )
+        self.settings: Mapping[str, Any] = {}
         try:
-            whole = Recording(features, targets)
+            self._whole = Recording(features, targets)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
-        T, m, users, samples, d = whole.features.shape
-        if user_class is not None and user_class.shape != (T, users):
-            raise ValueError(
-                f"{source}: user_class has shape {user_class.shape}: must be {(T, users)}"
-            )
-        self.source = source
-        self.shape = (T, m, users, samples, d)
-        self.settings = settings or {}
-        self._whole, self._user_class = whole, user_class
 
     def _read(self, first: int, stop: int) -> Recording:
-        about = {}
-        if self._user_class is not None:
-            about["user_class"] = np.array(self._user_class[first:stop], str)
         part = self._whole[first:stop]
-        return Recording(np.array(part.features), np.array(part.targets), about)
+        return Recording(part.features.copy(), part.targets.copy())
+
+
+Kind = tuple[tuple[int, ...], np.dtype[Any]]  # the shape and the type of an array
+
+
+def shape_of(
+    source: str, features: Kind, targets: Kind, user_class: Kind | None = None
+) -> tuple[int, int, int, int, int]:
+    """(T, m, K, S, d) of arrays that need not be in memory.
+
+    Raises:
+        ValueError: The shapes do not fit, or features or targets are no numbers.
+    """
+    for name, (_, dtype) in (("features", features), ("targets", targets)):
+        if dtype.kind not in "iufc":
+            raise ValueError(f"{source}: {name} have type {dtype}: must be numbers")
+    try:
+        blank = Recording(*(np.broadcast_to(np.zeros((), t), s) for s, t in (features, targets)))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    T, m, users, samples, d = blank.features.shape
+    if user_class is not None and user_class[0] != (T, users):
+        raise ValueError(f"{source}: user_class has shape {user_class[0]}: must be {(T, users)}")
+    return T, m, users, samples, d
