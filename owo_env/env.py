@@ -16,6 +16,7 @@ from owo_env import checks
 from owo_env.fairness import Fairness
 from owo_env.render import Display
 from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
+from owo_env.scenarios.hindsight import fairest_of_stream
 from owo_env.score import Score
 from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, within, zeros
 
@@ -214,16 +215,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
-        best = self._stream.fairest() if self.hindsight else None
-        if best is None:
-            return None
-        model, utilities = best
-        if np.shape(utilities) != self._shapes[1]:
-            raise ValueError(
-                f"scenario {self.scenario.name!r}: fairest() gives {utilities!r} beside the model: "
-                f"must be its mean utilities, shape {self._shapes[1]}"
-            )
-        return model, self.problem.fairness.value_of(utilities.tolist())
+        best = fairest_of_stream(self.scenario, self._stream) if self.hindsight else None
+        return best and (best[0], self.problem.fairness.value_of(best[1].tolist()))
 
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""

@@ -99,7 +99,7 @@ class Problem:
 
     def _start(self) -> NDArray[np.floating]:
         try:
-            x = np.array(self.initial_model, subok=True)
+            x = np.asanyarray(self.initial_model)
         except ValueError:  # lists of unequal length
             x = np.array(None)
         if x.dtype.kind not in "biuf" or np.ma.is_masked(x):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.fairness import Fairness
 from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
+from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
 from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, zeros
 
@@ -202,7 +203,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     def _fairest(self, which: NDArray[np.integer]) -> tuple[Floats, Floats] | None:
         batch = self._opened("no round is open: call reset() before fairest()")
-        best = batch.fairest(which) if self.hindsight else None
+        best = fairest_of_batch(self.scenario, batch, which) if self.hindsight else None
         return best and (best[0], self.problem.fairness.value(best[1]))
 
     def _opened(self, otherwise: str) -> Batch:

@@ -10,6 +10,7 @@ from owo_env.fairness import AlphaFair, Fairness
 from owo_env.problem import Problem
 from owo_env.registry import Registry
 from owo_env.scenarios.base import Batch, Scenario, Stream
+from owo_env.scenarios.proof import prove
 
 # What gym.make and gym.make_vec take themselves; here for whoever misspells it.
 _OF_GYM_MAKE = ("alpha", "autoreset_mode", "fairness", "gradients", "hindsight", "render_mode")
@@ -17,7 +18,8 @@ _OF_GYM_MAKE = ("alpha", "autoreset_mode", "fairness", "gradients", "hindsight",
 
 def _objection(found: Any) -> str | None:
     if isinstance(found, type) and issubclass(found, Scenario):
-        return None
+        lacks = ", ".join(sorted(found.__abstractmethods__))
+        return f"{found.__name__!r} is abstract: it lacks {lacks}" if lacks else None
     return f"{getattr(found, '__name__', found)!r} is not a class derived from Scenario"
 
 
@@ -44,7 +46,8 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
             what its problem is judged by where nobody says otherwise.
 
     Raises:
-        ValueError: An unknown name, or a setting outside its domain.
+        ValueError: An unknown name, a setting outside its domain, or a scenario of somebody's
+            own whose streams depend on more than their generators.
         TypeError: A setting that the scenario does not have, or settings for a ready object.
     """
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -54,7 +57,7 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
                 raise TypeError(
                     f"{key}={value!r}: the scenario is a ready object; set it when it is built"
                 )
-        return scenario
+        return _looked_at(scenario)
     if isinstance(scenario, Mapping):
         given = dict(scenario)
         if "name" not in given:
@@ -64,9 +67,16 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
         raise TypeError(f"scenario={scenario!r}: must be a name, a mapping or a Scenario")
     cls, alpha = registry.find(scenario), settings.pop("alpha", None)
     checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_GYM_MAKE)
-    made = cls(**settings)
+    made = _looked_at(cls(**settings))
     made.problem = judged(made.problem, alpha)
     return made
+
+
+def _looked_at(scenario: Scenario) -> Scenario:
+    if not isinstance(getattr(scenario, "problem", None), Problem):
+        raise TypeError(f"scenario {scenario!r}: its __init__ must set problem, an owo_env.Problem")
+    prove(scenario)
+    return scenario
 
 
 def judged(problem: Problem, alpha: float | None, fairness: Fairness | None = None) -> Problem:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from owo_env.fairness import Fairness
 from owo_env.figure import Figure
 from owo_env.problem import Problem
+from owo_env.scenarios.hindsight import fairest_of_stream
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
@@ -22,9 +23,15 @@ Generators = Sequence[np.random.Generator]
 class Stream(ABC):
     """One stream of rounds with its users' state; the environment drives it.
 
-    The order of calls is ``open_round``, then ``play`` once a slot for slots 0 … m−1, then
-    ``evaluate`` and ``fairest`` at will until the next ``open_round``.
+    The order of calls is ``open_round``, then ``play`` once a slot for slots 0 … m−1, or as many
+    as there is time for; ``evaluate`` and ``fairest`` at will until the next ``open_round``.
+
+    Attributes:
+        exact: Whether the utilities beside the model of ``fairest`` are known to be the model's;
+            otherwise the environment asks ``evaluate`` for them.
     """
+
+    exact: bool = False
 
     @abstractmethod
     def open_round(self, options: Mapping[str, Any]) -> None:
@@ -56,7 +63,10 @@ class Stream(ABC):
         """Utilities (m, K) of ``model`` in every slot of the present round; changes nothing."""
 
     def fairest(self) -> tuple[Floats, Floats] | None:
-        """θ* (d,) of eq. 2 for the present round and its mean utilities (K,); or None."""
+        """θ* (d,) of eq. 2 for the present round and its mean utilities (K,); or None.
+
+        Regret is measured against the utilities that ``evaluate`` gives for θ*.
+        """
         return None
 
     def slot_info(self) -> dict[str, Any]:
@@ -84,9 +94,11 @@ class Batch(ABC):
 
     Attributes:
         round: The number of each stream's present round, from 1; 0 before its first; (N,).
+        exact: As for a stream.
     """
 
     round: Integers
+    exact: bool = False
 
     @abstractmethod
     def restart(self, n: int, rng: np.random.Generator) -> None:
@@ -139,6 +151,9 @@ class Scenario(ABC):
         problem: The constants that a learner may know. Its ``fairness`` is what the environment
             takes where nobody says otherwise.
         rounds: How many rounds a stream has; None means without end.
+        rounds_per_block: How many are drawn at a time.
+        proven: Whether streams are known to depend on their generators alone. That of somebody's
+            own scenario is seen when it is first used (``proof.py``), unless it says so itself.
         has_oracle: Whether its streams know the fairest model in hindsight.
         reset_options: What ``env.reset(options=…)`` may name beside ``reset_heads``.
         figures: What its runs are measured by beside utility, for tables and claims.
@@ -147,6 +162,8 @@ class Scenario(ABC):
     name: ClassVar[str]
     problem: Problem
     rounds: int | None = None
+    rounds_per_block: int = 1
+    proven: bool = False
     has_oracle: ClassVar[bool] = False
     reset_options: ClassVar[Sequence[str]] = ()
     figures: ClassVar[Sequence[Figure]] = ()
@@ -168,13 +185,15 @@ class Scenario(ABC):
 class StreamByStream(Batch):
     """The streams of any scenario, played one after the other."""
 
+    exact = True  # each stream is looked at by itself
+
     def __init__(self, scenario: Scenario, rngs: Generators, fairness: Fairness | None) -> None:
-        self._start = lambda rng: scenario.stream(rng, fairness)
-        self._streams = [self._start(rng) for rng in rngs]
+        self._scenario, self._fairness = scenario, fairness
+        self._streams = [scenario.stream(rng, fairness) for rng in rngs]
         self.round = np.zeros(len(rngs), int)
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        self._streams[n], self.round[n] = self._start(rng), 0
+        self._streams[n], self.round[n] = self._scenario.stream(rng, self._fairness), 0
 
     def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
         for n in which:
@@ -199,7 +218,8 @@ class StreamByStream(Batch):
         return np.stack([s.evaluate(theta) for s, theta in zip(self._streams, model)])
 
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
-        found = [best for n in which if (best := self._streams[n].fairest()) is not None]
+        each = (fairest_of_stream(self._scenario, self._streams[n]) for n in which)
+        found = [best for best in each if best is not None]
         if not found or len(found) < len(which):
             return None
         return np.stack([model for model, _ in found]), np.stack([u for _, u in found])

@@ -128,7 +128,7 @@ def _trace(
 def _array(name: str, values: ArrayLike, least: Any = np.bool_) -> NDArray[Any]:
     """A copy of at least this type; it keeps mask and imaginary part, which others refuse."""
     try:
-        found = np.array(values, subok=True)
+        found = np.asanyarray(values).copy()
     except ValueError:
         raise ValueError(f"{name}: lists of unequal length, must be an array") from None
     return found.astype(np.result_type(found, least), copy=False)
@@ -142,4 +142,3 @@ def _settings(trace: Trace, given: Sequence[Any]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{trace.source}: does not say {' and '.join(missing)}: give it")
     return settings
-

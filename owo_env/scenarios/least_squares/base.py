@@ -6,6 +6,7 @@ N, so that both have the same data and the same physics.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
 from owo_env.scenarios.least_squares.slots import SlotData, mapped, play_batch, play_users, slot_of
+from owo_env.scenarios.least_squares.source import Source
 
 Floats = NDArray[np.floating]
 Draw = TypeVar("Draw", bound=Callable[..., SlotData])
@@ -66,11 +68,12 @@ class LeastSquares(Scenario):
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
 
     @abstractmethod
-    def draw(self, rngs: Generators, first_round: Integers) -> SlotData:
+    def draw(self, rngs: Sequence[Source], first_round: Integers) -> SlotData:
         """The next ``rounds_per_block`` rounds of each stream.
 
         Args:
-            rngs: One generator a stream; each stream's data come from its own alone.
+            rngs: One generator a stream; each stream's data come from its own alone, and from
+                what is in its ``carried``, where the stream keeps what its next rounds need.
             first_round: The number (from 1) of each stream's first round in the block, (N,).
         """
 
@@ -129,7 +132,8 @@ class LeastSquaresBatch(Batch):
         if not (fairness is None or isinstance(fairness, Smooth)):
             raise ValueError(f"{fairness}: has no exact oracle; pass hindsight=False to gym.make")
         self.scenario, self.fairness = scenario, fairness
-        self.rngs = list(rngs)
+        self.exact = type(scenario).fairest is LeastSquares.fairest
+        self.rngs = [Source(rng.bit_generator) for rng in rngs]
         self.round: Integers = np.zeros(len(self.rngs), int)
         self.row = np.full(len(self.rngs), scenario.rounds_per_block - 1)
         self.data: Any = None
@@ -138,7 +142,7 @@ class LeastSquaresBatch(Batch):
         self._one_row: int | None = None  # the row of all streams, where it is the same
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        self.rngs[n] = rng
+        self.rngs[n] = Source(rng.bit_generator)
         self.round[n] = 0
         self.row[n] = self.scenario.rounds_per_block - 1
 
@@ -218,6 +222,8 @@ class LeastSquaresBatch(Batch):
         for whole, part in zip(self.data.arrays, data.arrays):
             whole[..., at] = part
         for name, values in data.about.items():
+            kept = self.data.about[name]  # texts may have grown longer
+            self.data.about[name] = kept.astype(np.result_type(kept, values), copy=False)
             self.data.about[name][..., at] = values
 
 
@@ -268,14 +274,17 @@ class LeastSquaresStream(Stream):
     ) -> None:
         self.scenario = scenario
         self.batch = LeastSquaresBatch(scenario, [rng], fairness)
-        self._rng = rng
-        self._before: Mapping[str, Any] = {}  # the generator's state when the block was drawn
+        self.exact = self.batch.exact and type(self).fairest is LeastSquaresStream.fairest
+        self._rng = self.batch.rngs[0]
+        self._before: Mapping[str, Any] = {}  # where the draws stood when the block was drawn
         self._all = np.array([0])
         self._slots: list[Any] = []
         self._error: Any = None
 
     def open_round(self, options: Mapping[str, Any]) -> None:
-        before = self._rng.bit_generator.state
+        before = {"generator": self._rng.bit_generator.state}
+        if self._rng.carried:
+            before["carried"] = copy.deepcopy(self._rng.carried)
         self.batch.open_rounds(self._all, options)
         if self.batch.row[0] == 0:  # a new block
             self._before = before
@@ -305,12 +314,13 @@ class LeastSquaresStream(Stream):
 
     def state_dict(self) -> dict[str, Any]:
         batch = self.batch
-        return {"generator": self._before, "round": int(batch.round[0]), "row": int(batch.row[0])}
+        return {**self._before, "round": int(batch.round[0]), "row": int(batch.row[0])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the saved round's block again."""
         batch, number, row = self.batch, int(state["round"]), int(state["row"])
         self._rng.bit_generator.state = state["generator"]
+        self._rng.carried = copy.deepcopy(dict(state.get("carried", {})))
         batch.round[0], batch.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
         self.open_round({})
         batch.round[0], batch.row[0] = number, row

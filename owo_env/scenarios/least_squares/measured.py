@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env.scenarios.adversary import label_signs
-from owo_env.scenarios.base import Generators, Integers
+from owo_env.scenarios.base import Integers
 from owo_env.scenarios.least_squares.base import LeastSquares, in_turn
 from owo_env.scenarios.least_squares.slots import Quadratics, Samples, SlotData
+from owo_env.scenarios.least_squares.source import Source
 
 Array = NDArray[Any]
 STREAMS_AT_ONCE = 8  # laid out together: a cache line of doubles
@@ -92,10 +94,13 @@ class Measured(LeastSquares):
     """A least-squares scenario that says what each stream measures (:meth:`measure`)."""
 
     @abstractmethod
-    def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
-        """``rounds_per_block`` rounds of one stream, from round ``first_round`` on."""
+    def measure(self, rng: Source, first_round: int) -> Recording:
+        """``rounds_per_block`` rounds of one stream, from round ``first_round`` on.
 
-    def record(self, rng: np.random.Generator, first_round: int) -> Recording:
+        All draws come from ``rng``; what a later block needs of this one lies in ``rng.carried``.
+        """
+
+    def record(self, rng: Source, first_round: int) -> Recording:
         """:meth:`measure`, with targets as the adversary leaves them."""
         recording = self.measure(rng, first_round)
         if self.adversary == "none":
@@ -108,7 +113,7 @@ class Measured(LeastSquares):
         return replace(recording, targets=targets)
 
     @in_turn
-    def draw(self, rngs: Generators, first_round: Integers) -> SlotData:
+    def draw(self, rngs: Sequence[Source], first_round: Integers) -> SlotData:
         abouts: list[dict[str, Array]] = []
         z = np.empty(0)  # (rounds, m, …, K, N)
         for i in range(0, len(rngs), STREAMS_AT_ONCE):

@@ -19,6 +19,7 @@ from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.least_squares.base import LeastSquares
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.least_squares.slots import Samples
+from owo_env.scenarios.least_squares.source import Source
 from owo_env.scenarios.traces import npz, parquet
 from owo_env.scenarios.traces.trace import Arrays, Trace
 
@@ -96,12 +97,12 @@ def _suffix(path: Path) -> str:
 
 def _recordings(scenario: LeastSquares, rounds: int, seed: int) -> Iterator[Recording]:
     """The stream's rounds, a block at a time."""
-    rng, _ = seeding.np_random(seed)
+    rng = Source(seeding.np_random(seed)[0].bit_generator)
     for first in range(1, rounds + 1, scenario.rounds_per_block):
         yield _record(scenario, rng, first)[: rounds + 1 - first]
 
 
-def _record(scenario: LeastSquares, rng: np.random.Generator, first: int) -> Recording:
+def _record(scenario: LeastSquares, rng: Source, first: int) -> Recording:
     if isinstance(scenario, Measured):
         return scenario.record(rng, first)
     data = scenario.draw([rng], np.array([first]))

@@ -68,8 +68,12 @@ class Table(Trace):
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
         """The table, whose footer is not read again."""
-        with self._file.open() as file:
-            yield _pyarrow()[1].ParquetFile(file, metadata=self._metadata)
+        arrow, parquet = _pyarrow()
+        try:
+            with self._file.open() as file:
+                yield parquet.ParquetFile(file, metadata=self._metadata)
+        except (arrow.ArrowException, OSError) as error:
+            raise ValueError(f"{self.source}: cannot be read ({error})") from error
 
     def _counts(self) -> Iterator[list[NDArray[Any]]]:
         """The index columns, a batch of rows at a time."""

@@ -65,9 +65,7 @@ class Trace(ABC):
         for name, values in (("features", recording.features), ("targets", recording.targets)):
             finite = np.isfinite(values)
             if not finite.all():
-                raise ValueError(
-                    f"{self.source}: {name} are not finite in {place(~finite, first)}"
-                )
+                raise ValueError(f"{self.source}: {name} are not finite in {place(~finite, first)}")
         return recording
 
 
@@ -113,8 +111,9 @@ def shape_of(
     for name, (_, dtype) in (("features", features), ("targets", targets)):
         if dtype.kind not in "iufc":
             raise ValueError(f"{source}: {name} have type {dtype}: must be numbers")
+    x, y = (np.broadcast_to(np.zeros((), dtype), shape) for shape, dtype in (features, targets))
     try:
-        blank = Recording(*(np.broadcast_to(np.zeros((), t), s) for s, t in (features, targets)))
+        blank = Recording(x, y)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     T, m, users, samples, d = blank.features.shape

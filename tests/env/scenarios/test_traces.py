@@ -1,5 +1,10 @@
 """Traces: what is written replays with the same bits, and a bad trace is refused by name."""
 
+import copy
+import os
+import pickle
+import tracemalloc
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,11 +15,13 @@ import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
 from owo_agents.command.main import app
 from owo_env.scenarios import make_scenario, traces
-from owo_env.scenarios.least_squares.measured import Recording
+from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.recorded import Recorded
+from owo_env.scenarios.traces.file import TraceFile
 
 SMALL = {"num_slots": 8}
 BOUNDS = {"l_max": 5.0, "utility_bounds": (1.0, 5.0)}
+SUFFIXES = [".npz", ".parquet"]
 
 
 def arrays(rng=None, rounds=4, slots=3, users=2, samples=None, d=2, complex_=False):
@@ -25,6 +32,31 @@ def arrays(rng=None, rounds=4, slots=3, users=2, samples=None, d=2, complex_=Fal
     if complex_:
         x, y = x + 1j * rng.uniform(-1, 1, x.shape), y + 1j * rng.uniform(-1, 1, y.shape)
     return x, y
+
+
+def table(x, y, **more):
+    """The columns of a Parquet trace, and further ones; None leaves one out."""
+    y = y if y.ndim == 4 else y[..., None]
+    x = x.reshape(*y.shape, -1)
+    columns = {
+        n: a.ravel() for n, a in zip(("round", "slot", "user", "sample"), np.indices(y.shape))
+    }
+    columns |= {f"x{j}": x[..., j].ravel() for j in range(x.shape[-1])} | {"y": y.ravel()}
+    return {name: values for name, values in (columns | more).items() if values is not None}
+
+
+def write(path, x, y, **more):
+    """A trace as its user would write it; ``more`` are further arrays or columns."""
+    if path.suffix == ".npz":
+        np.savez(path, features=x, targets=y, **more)
+        return path
+    pa = pytest.importorskip("pyarrow")
+    columns = table(x, y, **more)
+    rows = len(columns["y"])
+    # The same size, whatever the figures.
+    options = {"use_dictionary": False, "compression": "none", "row_group_size": rows // len(x)}
+    pa.parquet.write_table(pa.table(columns), path, **options)
+    return path
 
 
 def played(env, rounds=5):
@@ -75,13 +107,87 @@ def test_replay_of_a_replay(tmp_path):
     np.testing.assert_array_equal(a.about["user_class"], b.about["user_class"])
 
 
-def test_npz_is_mapped_not_read(tmp_path):
-    traces.write(make_scenario("csi-prediction", **SMALL), tmp_path / "a.npz", 3, 0)
-    trace = traces.open_trace(tmp_path / "a.npz")
-    base = trace._whole.features
-    while base.base is not None and not isinstance(base, np.memmap):
-        base = base.base
-    assert isinstance(base, np.memmap)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_trace_is_read_in_pieces(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", *arrays(rounds=256, slots=32, samples=8, d=4))
+    traces.open_trace(path).read(0, 1)  # what is imported for the first time does not count
+    tracemalloc.start()
+    try:
+        trace = traces.open_trace(path)
+        for t in range(256):
+            trace.read(t, t + 1)
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
+    finally:
+        tracemalloc.stop()
+
+
+def changed_in_place(path, other):
+    path.write_bytes(other.read_bytes())
+
+
+def cut_short(path, other):
+    os.truncate(path, 100)
+
+
+def replaced(path, other):
+    os.replace(other, path)
+
+
+def removed(path, other):
+    path.unlink()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("change", [changed_in_place, cut_short, replaced, removed])
+def test_a_file_that_changes_while_it_is_played_is_refused(tmp_path, change, suffix):
+    """Another file of the same size, type and shape; with the settings of the first one."""
+    x, y = arrays(rounds=4, slots=300)
+    path = write(tmp_path / f"a{suffix}", x, y)
+    other = write(tmp_path / f"b{suffix}", -x, y)
+    os.utime(path, ns=(0, 0))
+    env = gym.make("AIRAN-FairMTL-v0", scenario="recorded", trace=path, **BOUNDS)
+    env.reset(seed=0)
+    copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env.unwrapped))]
+    change(path, other)
+    for one in (env, *copies):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"written anew|No such file"):
+            one.reset()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_changes_within_a_reading_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", *arrays())
+    file = TraceFile(path)
+    with pytest.raises(ValueError, match="written anew"), file.open() as opened:
+        os.truncate(path, 100)
+        opened.seek(200)
+        raise OSError("what comes of it says less")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_copies_play_on_wherever_they_are(tmp_path, monkeypatch, way, suffix):
+    x, y = arrays(rounds=6, slots=300)
+    write(tmp_path / f"a{suffix}", x, y)
+    monkeypatch.chdir(tmp_path)
+    env = gym.make("AIRAN-FairMTL-v0", scenario="recorded", trace=f"a{suffix}", **BOUNDS)
+    env.reset(seed=0)
+    twin = way(env.unwrapped)
+    monkeypatch.chdir("/")
+    action = {"model": np.ones(2), "weights": np.ones(2)}
+    for t in range(1, 6):
+        for one in (env, twin):
+            one.reset()
+            utilities = one.step(action)[0]["utilities"]
+            np.testing.assert_allclose(utilities, 5 - (y[t, 0] - x[t, 0].sum(axis=-1)) ** 2)
+
+
+def test_the_home_folder_may_be_written_as_people_write_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    scenario = make_scenario("sinusoid", num_slots=2)
+    traces.write(scenario, "~/a.npz", 2, 0)
+    assert traces.open_trace("~/a.npz").shape[0] == 2 and (tmp_path / "a.npz").exists()
 
 
 def test_npz_written_by_numpy_plays(tmp_path):
@@ -220,8 +326,29 @@ def nan_in(array, *index):
     return array
 
 
+def masked(array, *index):
+    mask = np.zeros(array.shape, bool)
+    mask[index] = True
+    return np.ma.array(array, mask=mask)
+
+
 X, Y = arrays()
 BAD = {
+    r"features are masked \(missing\) in round 2, slot 3, user 1": {
+        "features": masked(X, 1, 2, 0, 1),
+        "targets": Y,
+    },
+    r"targets are masked \(missing\) in round 4, slot 1, user 2": {
+        "features": X,
+        "targets": masked(Y, 3, 0, 1),
+    },
+    "features: lists of unequal length": {"features": [[1.0], [2.0, 3.0]], "targets": Y},
+    "features are all 0": {"features": 0 * X, "targets": Y},
+    "initial_model=.*1.j.*: must be real numbers": {
+        "features": X,
+        "targets": Y,
+        "initial_model": [0, 1j],
+    },
     "features have shape .* targets": {"features": X, "targets": Y[:, :, :1]},
     "features are not finite in round 2, slot 3, user 1": {
         "features": nan_in(X, 1, 2, 0, 1),
@@ -254,10 +381,14 @@ def test_bad_files_are_refused(tmp_path):
     np.savez(tmp_path / "settings.npz", features=x, targets=y, settings='{"lmax": 5}')
     np.savez(tmp_path / "text.npz", features=x, targets=y, settings="l_max=5")
     np.savez(tmp_path / "objects.npz", features=np.array([None]), targets=y)
+    np.savez(tmp_path / "names.npz", features=x, targets=y, user_class=np.array([["a", None]] * 4))
+    whole = (tmp_path / "key.npz").read_bytes()
+    (tmp_path / "lies.npz").write_bytes(whole.replace(b"(4, 3, 2, 2)", b"(9, 3, 2, 2)"))
     (tmp_path / "junk.npz").write_text("junk")
     (tmp_path / "trace.csv").write_text("junk")
     for name, message in {
         "key.npz": "lacks targets",
+        "names.npz": r"user_class holds Python objects: must be an array of text \(names.astype",
         "compressed.npz": "numpy.savez, not numpy.savez_compressed",
         "objects.npz": "Python objects",
         "settings.npz": "unknown key of the settings .*'lmax': did you mean 'l_max'",
@@ -269,6 +400,11 @@ def test_bad_files_are_refused(tmp_path):
             Recorded(trace=tmp_path / name, **BOUNDS)
     with pytest.raises(FileNotFoundError, match="no such file"):
         Recorded(trace=tmp_path / "missing.npz", **BOUNDS)
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(ValueError, match="is a folder, must be one file"):
+        Recorded(trace=tmp_path / "folder.parquet", **BOUNDS)
+    with pytest.raises(TypeError, match="trace is a ndarray: must be the path of a file"):
+        Recorded(trace=x, **BOUNDS)
     pytest.importorskip("pyarrow")
     (tmp_path / "junk.parquet").write_text("junk")
     with pytest.raises(ValueError, match="not a Parquet file"):
@@ -283,6 +419,8 @@ def test_writing_refuses_before_it_draws(tmp_path):
         traces.write(scenario, tmp_path / "a.csv", 1, 0)
     with pytest.raises(OSError):
         traces.write(scenario, tmp_path / "nowhere" / "a.npz", 1, 0)
+    with pytest.raises(ValueError, match=r"rounds=5: must be a whole number, .* at most 4"):
+        traces.write(Recorded(features=X, targets=Y, **BOUNDS), tmp_path / "a.npz", 5, 0)
     assert not list(tmp_path.iterdir())
 
 
@@ -333,3 +471,118 @@ def test_the_adversary_flips_whole_numbers_too(kind):
     found, expected = (stream.evaluate(np.array([1.0])) for stream in utilities)
     np.testing.assert_array_equal(found, expected)
     assert expected[:, 0].tolist() == [86.0, 86.0, 74.0, 74.0]  # 90 − (3 − 1)², 90 − (−3 − 1)²
+
+
+ONES = np.ones(24)
+BAD_COLUMNS = {
+    "only x0 to x0, and yet the columns x2": {"x1": None, "x2": ONES},
+    "only x0 to x1, and yet the columns x2_re": {"x2_re": ONES},
+    "and yet the columns x0_im, x0_re": {"x0_im": ONES, "x0_re": ONES},
+    "and yet the columns y_im": {"y_im": ONES},
+    "column user has 2 numbers from 4601 to 4733: must be counted without gaps": {
+        "user": np.tile([4601, 4733], 12)
+    },
+    "round, slot, user, sample must be whole numbers": {"round": np.r_[np.nan, np.ones(23)]},
+    "column user_class has 1 empty cells": {"user_class": [None] + ["car"] * 23},
+    "column user_class changes within a round": {"user_class": ["edge"] * 3 + ["car"] * 21},
+}
+
+
+@pytest.mark.parametrize("message", BAD_COLUMNS)
+def test_columns_that_would_be_lost_or_misread_are_refused(tmp_path, message):
+    path = write(tmp_path / "a.parquet", X, Y, **BAD_COLUMNS[message])
+    with pytest.raises(ValueError, match=message):
+        Recorded(trace=path, **BOUNDS)
+
+
+def test_tables_of_no_rows_or_with_a_column_twice_are_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    whole = pa.table(table(X, Y))
+    pa.parquet.write_table(whole.slice(0, 0), tmp_path / "a.parquet")
+    pa.parquet.write_table(whole.append_column("y", whole["y"]), tmp_path / "b.parquet")
+    for name, message in {"a": "has no rows", "b": "has two columns y"}.items():
+        with pytest.raises(ValueError, match=message):
+            Recorded(trace=tmp_path / f"{name}.parquet", **BOUNDS)
+
+
+def test_columns_of_ones_own_are_left_alone(tmp_path):
+    path = write(tmp_path / "a.parquet", X, Y, rsrp=[[1.0]] * 24, xylophone=["x"] * 24)
+    np.testing.assert_array_equal(traces.open_trace(path).read(0, 4).targets[..., 0], Y)
+
+
+def test_damaged_data_are_refused_by_the_files_name(tmp_path):
+    path = tmp_path / "a.parquet"
+    traces.write(make_scenario("sinusoid", num_slots=64), path, 4, 0)
+    content = path.read_bytes()
+    path.write_bytes(content[:50] + content[400:450] + content[100:])
+    with pytest.raises(ValueError, match=r"a\.parquet: "):
+        Recorded(trace=path)
+
+
+def test_a_mask_that_hides_nothing_is_no_mask():
+    plain = Recorded(features=X, targets=Y, **BOUNDS)
+    found = Recorded(features=np.ma.array(X), targets=np.ma.array(Y), **BOUNDS).trace.read(0, 4)
+    np.testing.assert_array_equal(found.features, plain.trace.read(0, 4).features)
+    assert not np.ma.isMaskedArray(found.features)
+
+
+class Gaps(Measured):
+    """Measures what ``recorded`` was given, with a gap."""
+
+    name = "gaps"
+
+    def __init__(self):
+        super().__init__(Recorded(features=X, targets=Y, **BOUNDS).problem)
+        self.rounds_per_block = 1
+
+    def measure(self, rng, first_round):
+        return Recording(X[:1], masked(Y[:1], 0, 1, 0))
+
+
+def test_gaps_in_ones_own_measurements_are_refused():
+    with pytest.raises(
+        ValueError, match=r"targets are masked \(missing\) in round 1, slot 2, user 1"
+    ):
+        gym.make("AIRAN-FairMTL-v0", scenario=Gaps())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_that_grow_longer_are_never_cut(tmp_path, suffix):
+    """In a batch whose streams stand at different rounds, and in a trace of a trace."""
+    x, y = arrays(rounds=3, slots=300)
+    names = np.array([["a", "b"], ["edge", "b"], ["vehicular", "pedestrian"]])
+    column = np.broadcast_to(names[:, None], y.shape).ravel()
+    path = write(tmp_path / "a.parquet", x, y, user_class=column)
+    env = gym.make_vec(
+        "AIRAN-FairMTL-v0",
+        num_envs=2,
+        autoreset_mode="Disabled",
+        scenario="recorded",
+        trace=path,
+        **BOUNDS,
+    )
+    env.reset(seed=0)
+    inner = env.unwrapped._batch
+    for t in (1, 2):
+        env.reset(options={"reset_mask": np.array([True, False])})
+        assert inner.round_info(np.arange(2))["user_class"].tolist() == [
+            names[t].tolist(),
+            names[0].tolist(),
+        ]
+    again = tmp_path / f"b{suffix}"
+    traces.write(Recorded(trace=path, **BOUNDS), again, 3, 0)
+    np.testing.assert_array_equal(traces.open_trace(again).read(0, 3).about["user_class"], names)
+
+
+class Grows(Gaps):
+    """Samples become more."""
+
+    def measure(self, rng, first_round):
+        more = np.repeat(X[:1, :, :, None], first_round, axis=3)
+        return Recording(more, more.sum(axis=-1))
+
+
+def test_what_no_npz_can_hold_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="features: change their type or shape"):
+        traces.write(Grows(), tmp_path / "a.npz", 3, 0)
+    assert not list(tmp_path.iterdir())
