@@ -360,6 +360,46 @@ def test_the_first_model_lies_in_its_bounds(value):
 
 
 @pytest.mark.parametrize(
+    "bounds",
+    [
+        (-np.ones(2), np.ones(2)),
+        np.array([[-1.0, 1.0], [-1.0, 1.0]]),
+        1.0,
+        (1.0,),
+        {"low": -1.0, "high": 1.0},
+        (-1.0, np.complex128(1j)),
+        (-np.inf, np.inf),
+    ],
+)
+def test_models_lie_in_a_cube_of_two_numbers(bounds):
+    with pytest.raises(ValueError, match="model_bounds"):
+        constants(2, np.zeros(2), model_bounds=bounds)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [[0.0, 1j], [None, 0.0], "00", [[0.0], [0.0, 1.0]], np.ma.array(np.zeros(2), mask=[0, 1])],
+)
+def test_the_first_model_is_real_and_whole(start):
+    with pytest.raises(ValueError, match=r"(?s)initial_model=.*: must be real numbers"):
+        constants(2, start)
+
+
+@pytest.mark.parametrize("name", ["diameter", "smoothness", "gradient_bound"])
+@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0, np.inf, np.ones(2), np.complex64(1)])
+def test_constants_of_the_theory_are_positive_numbers(name, value):
+    with pytest.raises(ValueError, match=name):
+        constants(2, np.zeros(2), **{name: value})
+
+
+def test_the_diameter_of_a_cube_need_not_be_said():
+    assert constants(4, np.zeros(4), model_bounds=(-1, 1)).diameter == 4.0
+    assert constants(4, np.zeros(4), model_bounds=(-1, 1), diameter=3.0).diameter == 3.0
+    assert constants(4, np.zeros(4)).diameter is None
+    assert owo_env.make_scenario("csi-prediction").problem.diameter == 8.0
+
+
+@pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("hindsight", {}),
@@ -422,26 +462,3 @@ def test_the_same_data_are_judged_by_any_alpha_also_as_a_ready_object():
     assert one["regret"] != other["regret"]
     with pytest.raises(ValueError, match="give one of the two"):
         owo_env.AIRANEnv(scenario, alpha=1.0, fairness=AlphaFair(2, (2.0, 6.0)))
-
-
-class Wrong(Fails):
-    """Its oracle tells F instead of the mean utilities."""
-
-    has_oracle = True
-
-    def stream(self, rng, fairness):
-        return WrongStream()
-
-
-class WrongStream(FailsOnce):
-    failed = True
-
-    def fairest(self):
-        return np.zeros(1), 3.0
-
-
-def test_an_oracle_that_tells_no_utilities_is_refused():
-    env = owo_env.AIRANEnv(Wrong())
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="must be its mean utilities"):
-        env.fairest()

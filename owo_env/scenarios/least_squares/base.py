@@ -314,7 +314,8 @@ class LeastSquaresStream(Stream):
 
     def state_dict(self) -> dict[str, Any]:
         batch = self.batch
-        return {**self._before, "round": int(batch.round[0]), "row": int(batch.row[0])}
+        before = copy.deepcopy(self._before)
+        return {**before, "round": int(batch.round[0]), "row": int(batch.row[0])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the saved round's block again."""

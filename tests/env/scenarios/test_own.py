@@ -12,7 +12,8 @@ import owo_env
 from owo_agents.playing.checkpoint import resume
 from owo_agents.playing.side_by_side import play as side_by_side
 from owo_env.scenarios.least_squares import Measured, Recording
-from owo_env.scenarios.least_squares.base import LeastSquaresStream
+from owo_env.scenarios.least_squares.base import LeastSquares, LeastSquaresStream
+from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.least_squares.source import Source
 
 ID = "AIRAN-FairMTL-v0"
@@ -305,6 +306,31 @@ def test_an_evaluation_that_is_none_is_refused(evaluated, error):
 
 
 # Mistakes that are found when the scenario is made
+
+
+class Draws(LeastSquares):
+    """Draws samples of some kind."""
+
+    name = "draws"
+
+    def __init__(self, kind):
+        super().__init__(constants())
+        self.kind = kind
+
+    def draw(self, rngs, first_round):
+        x = np.ones((self.rounds_per_block, 128, 2, 2, len(rngs)))
+        return Samples(self.kind(x), x[:, :, 0])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [lambda x: x * 1j, lambda x: x.astype(object), lambda x: np.ma.masked_equal(x, 1.0)],
+    ids=["complex", "objects", "masked"],
+)
+def test_samples_that_would_lose_something_are_refused(kind):
+    with pytest.raises(ValueError, match="must be real numbers, all there"):
+        owo_env.AIRANEnv(Draws(kind))
+    owo_env.AIRANEnv(Draws(lambda x: x.astype(np.uint8)))
 
 
 class NoProblem(Plain):
