@@ -44,7 +44,8 @@ class Drifts(Measured):
         angle = self.angle(rng) + rng.normal(0, 0.3, self.rounds_per_block).cumsum()
         self.keep(rng, angle[-1])
         x = rng.uniform(size=(self.rounds_per_block, 128, 2, 2))
-        return Recording(x, np.sin(angle)[:, None, None] * x.sum(axis=-1))
+        y = np.sin(angle)[:, None, None] * x.sum(axis=-1)
+        return Recording(x, y + rng.normal(0, 0.5, y.shape))
 
     def angle(self, rng):
         return rng.carried.get("angle", 1.0)
@@ -69,6 +70,17 @@ class FromTheStart(OnSelf):
     def measure(self, rng, first_round):
         self.now = 1.0 if first_round == 1 else self.now
         return super().measure(rng, first_round)
+
+
+class ByDraws(OnSelf):
+    """It goes on with every draw, whoever draws; a batch that is drawn at once hides that."""
+
+    def draw(self, rngs, first_round):
+        self.drawn = 0.0 if first_round[0] == 1 else self.drawn + 1.0
+        return super().draw(rngs, first_round)
+
+    def angle(self, rng):
+        return self.drawn
 
 
 class Global(Drifts):
@@ -133,7 +145,10 @@ class WalkOnScenario(Plain):
         return walk
 
 
-@pytest.mark.parametrize("scenario", [OnSelf, FromTheStart, Global, OfTheFirst, WalkOnScenario])
+SHARING = [OnSelf, FromTheStart, ByDraws, Global, OfTheFirst, WalkOnScenario]
+
+
+@pytest.mark.parametrize("scenario", SHARING)
 @pytest.mark.parametrize("vector", [False, True])
 def test_what_a_stream_carries_on_its_scenario_is_seen_at_first_use(scenario, vector):
     make = gym.make_vec if vector else gym.make

@@ -382,13 +382,15 @@ def test_bad_files_are_refused(tmp_path):
     np.savez(tmp_path / "text.npz", features=x, targets=y, settings="l_max=5")
     np.savez(tmp_path / "objects.npz", features=np.array([None]), targets=y)
     np.savez(tmp_path / "names.npz", features=x, targets=y, user_class=np.array([["a", None]] * 4))
-    whole = (tmp_path / "key.npz").read_bytes()
+    np.savez(tmp_path / "lies.npz", features=x, targets=y)
+    whole = (tmp_path / "lies.npz").read_bytes()
     (tmp_path / "lies.npz").write_bytes(whole.replace(b"(4, 3, 2, 2)", b"(9, 3, 2, 2)"))
     (tmp_path / "junk.npz").write_text("junk")
     (tmp_path / "trace.csv").write_text("junk")
     for name, message in {
         "key.npz": "lacks targets",
         "names.npz": r"user_class holds Python objects: must be an array of text \(names.astype",
+        "lies.npz": "features has shape .* its data are not as long",
         "compressed.npz": "numpy.savez, not numpy.savez_compressed",
         "objects.npz": "Python objects",
         "settings.npz": "unknown key of the settings .*'lmax': did you mean 'l_max'",
