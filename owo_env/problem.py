@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,10 +66,16 @@ class Problem:
             l_max = checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
             self._keep("l_max", l_max)
         if self.model_bounds is not None:
-            self._keep("model_bounds", self._cube(self.model_bounds))
+            try:
+                left, right = self.model_bounds
+            except (TypeError, ValueError):
+                text = f"model_bounds={self.model_bounds!r}: must be a pair (low, high)"
+                raise ValueError(text) from None
+            left = checks.number("model_bounds[0]", left)
+            right = checks.number("model_bounds[1]", right, low=left, open_low=True)
+            self._keep("model_bounds", (left, right))
             if self.diameter is None:
-                low, high = self.model_bounds
-                self._keep("diameter", (high - low) * self.dim**0.5)
+                self._keep("diameter", (right - left) * self.dim**0.5)
         for name in ("diameter", "smoothness", "gradient_bound"):
             if (value := getattr(self, name)) is not None:
                 self._keep(name, checks.number(name, value, low=0.0, open_low=True))
@@ -83,29 +88,12 @@ class Problem:
         """Set a field of the frozen instance to its checked value."""
         object.__setattr__(self, name, value)
 
-    @staticmethod
-    def _cube(bounds: Sequence[float]) -> tuple[float, float]:
-        try:
-            left, right = bounds
-        except (TypeError, ValueError):
-            raise ValueError(f"model_bounds={bounds!r}: must be a pair (low, high)") from None
-        if np.ndim(left) or np.ndim(right):
-            raise ValueError(
-                f"model_bounds={bounds!r}: must be two numbers (low, high), the same in every "
-                "coordinate; scale the features where their ranges differ"
-            )
-        left = checks.number("model_bounds[0]", left)
-        return left, checks.number("model_bounds[1]", right, low=left, open_low=True)
-
     def _start(self) -> NDArray[np.floating]:
-        try:
-            x = np.asanyarray(self.initial_model)
-        except ValueError:  # lists of unequal length
-            x = np.array(None)
-        if x.dtype.kind not in "biuf" or np.ma.is_masked(x):
-            given = f"initial_model={self.initial_model!r}"
-            raise ValueError(f"{given}: must be real numbers, none of them missing")
-        x = np.array(x)
+        if np.ma.is_masked(self.initial_model):
+            raise ValueError(f"initial_model={self.initial_model!r}: some entries are missing")
+        x = np.array(self.initial_model)
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"initial_model has {x.dtype} entries: must be real numbers")
         if x.dtype.kind != "f":
             x = x.astype(float)  # else all models would be whole numbers
         if x.shape != (self.dim,):

@@ -378,10 +378,10 @@ def test_models_lie_in_a_cube_of_two_numbers(bounds):
 
 @pytest.mark.parametrize(
     "start",
-    [[0.0, 1j], [None, 0.0], "00", [[0.0], [0.0, 1.0]], np.ma.array(np.zeros(2), mask=[0, 1])],
+    [[0.0, 1j], [None, 0.0], "00", np.ma.array(np.zeros(2), mask=[0, 1])],
 )
 def test_the_first_model_is_real_and_whole(start):
-    with pytest.raises(ValueError, match=r"(?s)initial_model=.*: must be real numbers"):
+    with pytest.raises(ValueError, match=r"(?s)initial_model.*(must be real numbers|are missing)"):
         constants(2, start)
 
 

@@ -344,7 +344,7 @@ BAD = {
     },
     "features: lists of unequal length": {"features": [[1.0], [2.0, 3.0]], "targets": Y},
     "features are all 0": {"features": 0 * X, "targets": Y},
-    "initial_model=.*1.j.*: must be real numbers": {
+    "initial_model has complex128 entries: must be real numbers": {
         "features": X,
         "targets": Y,
         "initial_model": [0, 1j],
