@@ -142,7 +142,8 @@ def module_digest(module: str) -> str | None:
     files = files_of(module)
     if len(files) > 1:
         return digest_of(*(f"{name}\0{file_digest(file)}\0" for name, file in files.items()))
-    return file_digest(origin(module) or "")
+    file = origin(module)
+    return None if file is None else file_digest(file)
 
 
 def imported(module: str) -> ModuleType:

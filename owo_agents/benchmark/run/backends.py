@@ -83,7 +83,8 @@ def process(
     takes no other with it and is known by it.
     """
     waiting, lost = deque(cells), deque[Cell]()
-    here = os.getcwd(), *sys.path, *sorted({cell.digest or "" for cell in cells})
+    things = {cell.digest or "" for cell in cells if ":" not in cell.agent + cell.scenario}
+    here = os.getcwd(), *sys.path, *sorted(things)
     pool = functools.partial(_pool, jobs, here)
     running: dict[Future[Outcome], Cell] = {}
     try:

@@ -8,6 +8,7 @@ process, the folder, hash seeds, or on whether an object was sent here from anot
 
 from __future__ import annotations
 
+import copyreg
 import dis
 import functools
 import logging
@@ -212,6 +213,8 @@ class _Walk:
             return "dict", self._items(thing)
         if kind is np.ndarray and not thing.dtype.hasobject:
             return name, str(thing.dtype.descr), thing.shape, sources.digest_of(thing.tobytes())
+        if kind is np.ma.MaskedArray:  # whose pickle settles what was open, as its fill value
+            return name, self._each((thing.data, np.ma.getmaskarray(thing), thing.fill_value))
         if kind is types.FunctionType:
             return self._function(thing)
         if kind is types.CodeType:
@@ -296,7 +299,8 @@ class _Walk:
     def _object(self, thing: Any) -> Any:
         """Any other object by what pickle would keep of it."""
         try:
-            made = thing.__reduce_ex__(4)
+            reduce = copyreg.dispatch_table.get(type(thing))
+            made = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
         except Exception as error:
             raise Undigestible(f"an object of type {type(thing).__qualname__}") from error
         if isinstance(made, str):

@@ -101,6 +101,7 @@ class Experiment:
         claims: What a paper says of it.
         source: Where its settings are written, for error messages.
         digest: Of the code of a plugged-in scenario, when the suite was read.
+        untuned: The labels of agents that stand as they are among others whose steps were tuned.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Experiment:
     source: str = ""
     digest: str | None = None
     seeded: tuple[str, ...] = ()
+    untuned: tuple[str, ...] = ()
 
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """The experiment with settings that override those of every point of the grid."""
