@@ -55,6 +55,13 @@ def _known(cell: Cell) -> list[dict[str, Any]]:
     return [{name: known[name]} if name in known else {} for known, name in found]
 
 
+def _things(cells: Sequence[Cell]) -> list[str]:
+    """Digests of the objects that go by the cells' names; a worker may remember former ones."""
+    named = {name: one for cell in cells for known in _known(cell) for name, one in known.items()}
+    things = [target for target, _ in named.values() if not isinstance(target, str)]
+    return sorted(filter(None, map(digest.digest_or_token, things)))
+
+
 def _elsewhere(known: list[dict[str, Any]], cell: Cell, checkpoints: Path | None) -> Outcome:
     """:func:`attempt` in another process, which first learns those names."""
     agents.add(known[0])
@@ -83,8 +90,7 @@ def process(
     takes no other with it and is known by it.
     """
     waiting, lost = deque(cells), deque[Cell]()
-    things = {cell.digest or "" for cell in cells if ":" not in cell.agent + cell.scenario}
-    here = os.getcwd(), *sys.path, *sorted(things)
+    here = os.getcwd(), *sys.path, *_things(cells)
     pool = functools.partial(_pool, jobs, here)
     running: dict[Future[Outcome], Cell] = {}
     try:

@@ -76,7 +76,11 @@ def source_digest(name: str, registered: Mapping[str, Any]) -> str | None:
             name,
             error,
         )
-        return f"{UNKNOWN}{uuid.uuid4().hex[:13]}"
+        return _token()
+
+
+def _token() -> str:
+    return f"{UNKNOWN}{uuid.uuid4().hex[:13]}"
 
 
 def _named(name: str, registered: Mapping[str, Any]) -> str | None:
@@ -167,6 +171,14 @@ def thing_digest(thing: Any) -> str | None:
         return _Walk().digest(thing)
     except RecursionError as error:
         raise Undigestible("something too deeply nested") from error
+
+
+def digest_or_token(thing: Any) -> str | None:
+    """:func:`thing_digest`, or what is like no other digest where it cannot be told."""
+    try:
+        return thing_digest(thing)
+    except Undigestible:
+        return _token()
 
 
 def _of(thing: Any) -> str | None:
