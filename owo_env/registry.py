@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from owo_env import checks
+from owo_env import checks, sources
 
 T = TypeVar("T")
 
 
 def load(kind: str, path: str) -> Any:
-    """What a path ``"package.module:name"`` leads to.
+    """What a path ``"package.module:name"`` leads to, as its file says it now.
 
     Args:
         kind: What is being looked for, for the message.
@@ -24,7 +23,7 @@ def load(kind: str, path: str) -> Any:
     """
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found = getattr(sources.imported(module), name, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise

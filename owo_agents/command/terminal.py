@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -20,6 +19,7 @@ from owo_agents.benchmark.figures.leaderboard import Board, by_experiment
 from owo_agents.benchmark.report import tables
 from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.suite import values
 from owo_agents.benchmark.suite.plan import Suite
 
 Settings = Annotated[
@@ -52,9 +52,9 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
         if not equals or not key:
             raise ValueError(f"{option} {text!r}: must be KEY=VALUE")
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{option} {text!r}: {value!r} is no YAML value") from error
+            found[key] = values.read(value)
+        except ValueError as error:
+            raise ValueError(f"{option} {text!r}: {value!r} is no YAML value ({error})") from error
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,10 +62,8 @@ def train_rl(
     if interrupted:
         console.print("interrupted: the best policy is kept; --resume goes on from the checkpoint")
     _compare(training, folder)
-    console.print(
-        f"play it with: owo run --scenario {escape(scenario)} --agent rl:{escape(str(folder))}",
-        highlight=False,
-    )
+    play = shlex.join(["owo", "run", "--scenario", scenario, "--agent", f"rl:{folder}"])
+    console.print(f"play it with: {escape(play)}", highlight=False, soft_wrap=True)
     if interrupted:
         raise typer.Exit(130)
 

@@ -231,6 +231,8 @@ def make_model(
         given["action_noise"] = NormalActionNoise(np.zeros_like(sigma), sigma)
     rate = given["learning_rate"]
     if isinstance(rate, str):  # as RL Zoo writes a linear decay to 0
+        if not rate.startswith("lin_"):
+            raise ValueError(f"learning_rate={rate!r}: must be a number, or a text like 'lin_1e-3'")
         given["learning_rate"] = LinearSchedule(float(rate.removeprefix("lin_")), 0.0, 1.0)
     if training.algorithm == "ppo":  # a rollout holds whole batches
         given["batch_size"] = min(given["batch_size"], given["n_steps"] * venv.num_envs)

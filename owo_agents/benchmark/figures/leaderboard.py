@@ -71,6 +71,10 @@ class Board:
         """What a metric is called."""
         return next(metric.title for metric in self.metrics if metric.key == key)
 
+    def name_of(self, label: str) -> str:
+        """What an agent is called in tables, which say who is not tuned among those that are."""
+        return f"{label} (not tuned)" if label in self.experiment.untuned else label
+
     def row(self, label: str) -> Row | None:
         """An agent's row, if it has any runs."""
         return next((row for row in self.rows if row.label == label), None)

@@ -47,7 +47,12 @@ def _lines(board: Board) -> Iterator[list[str]]:
             for m in board.metrics
         ]
         difference = figure_text(row.difference, board.headline.digits)
-        yield [row.label, *figures, difference, figure_text(row.improvement, 2, spread=False)]
+        yield [
+            board.name_of(row.label),
+            *figures,
+            difference,
+            figure_text(row.improvement, 2, spread=False),
+        ]
 
 
 def verdicts(board: Board) -> list[list[str]]:
@@ -66,7 +71,7 @@ def terminal(board: Board, width: int) -> Table:
     The headline figure comes with half its interval.
     """
     texts = {m.key: [_terminal_figure(board, row, m) for row in board.rows] for m in board.metrics}
-    room = width - max(len(row.label) for row in board.rows) - 4
+    room = width - max(len(board.name_of(row.label)) for row in board.rows) - 4
     kept = set()
     for metric in sorted(board.metrics, key=_place):
         room -= max(map(len, [*texts[metric.key], metric.title])) + 3
@@ -80,7 +85,9 @@ def terminal(board: Board, width: int) -> Table:
         table.add_column(escape(metric.title), justify="right", no_wrap=True)
     for place, row in enumerate(board.rows):
         style = "bold magenta" if row.label == board.experiment.baseline else ""
-        table.add_row(escape(row.label), *(texts[m.key][place] for m in columns), style=style)
+        table.add_row(
+            escape(board.name_of(row.label)), *(texts[m.key][place] for m in columns), style=style
+        )
     return table
 
 

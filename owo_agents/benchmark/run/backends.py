@@ -7,6 +7,7 @@ order in which they end. Results are the same bits on all three.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from owo_agents.benchmark.run.execution import OnRound, execute
 from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite import digest
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import AgentError
 from owo_agents.registry import registry as agents
@@ -53,10 +55,21 @@ def _known(cell: Cell) -> list[dict[str, Any]]:
     return [{name: known[name]} if name in known else {} for known, name in found]
 
 
+def _things(cells: Sequence[Cell]) -> list[str]:
+    """Digests of the objects that go by the cells' names; a worker may remember former ones."""
+    named = {name: one for cell in cells for known in _known(cell) for name, one in known.items()}
+    things = [target for target, _ in named.values() if not isinstance(target, str)]
+    return sorted(filter(None, map(digest.digest_or_token, things)))
+
+
 def _elsewhere(known: list[dict[str, Any]], cell: Cell, checkpoints: Path | None) -> Outcome:
     """:func:`attempt` in another process, which first learns those names."""
     agents.add(known[0])
     scenarios.add(known[1])
+    try:
+        digest.check(cell, agents.entries, scenarios.entries)
+    except ValueError as error:
+        return str(error)
     return attempt(cell, None, checkpoints)
 
 
@@ -77,6 +90,8 @@ def process(
     takes no other with it and is known by it.
     """
     waiting, lost = deque(cells), deque[Cell]()
+    here = os.getcwd(), *sys.path, *_things(cells)
+    pool = functools.partial(_pool, jobs, here)
     running: dict[Future[Outcome], Cell] = {}
     try:
         while waiting or running or lost:
@@ -84,7 +99,7 @@ def process(
             queue, most = (lost, 1) if alone else (waiting, 2 * jobs)  # few are lost with a worker
             while queue and len(running) < most:
                 cell = queue.popleft()
-                running[_submit(jobs, cell, checkpoints)] = cell
+                running[_submit(pool, cell, checkpoints)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
@@ -97,25 +112,32 @@ def process(
                 except PicklingError as error:
                     yield cell, f"cannot be sent to another process: {error}"
     except BaseException:  # Ctrl-C, or nobody listens any more
-        _pool(jobs).shutdown(wait=True, kill_workers=True)
+        pool().shutdown(wait=True, kill_workers=True)
         raise
 
 
-def _submit(jobs: int, cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
+def _submit(pool: Callable[[], Any], cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
         with contextlib.suppress(BrokenProcessPool):
-            return _pool(jobs).submit(_elsewhere, _known(cell), cell, checkpoints)
+            return pool().submit(_elsewhere, _known(cell), cell, checkpoints)
 
 
-def _pool(jobs: int) -> Any:
-    """The one pool of workers; asked for otherwise, loky would wait for its cells to end."""
+def _pool(jobs: int, here: tuple[str, ...]) -> Any:
+    """The one pool of workers; asked for otherwise, loky would wait for its cells to end.
+
+    Workers outlive a run: those that started in another folder, or with other code, are replaced.
+    """
     return get_reusable_executor(
-        max_workers=jobs, timeout=60, initializer=_ignore_interrupt, env=ONE_THREAD
+        max_workers=jobs,
+        timeout=60,
+        initializer=_ignore_interrupt,
+        initargs=here,
+        env=ONE_THREAD,
     )
 
 
-def _ignore_interrupt() -> None:
+def _ignore_interrupt(*_here: str) -> None:
     """Leave Ctrl-C to the parent, which ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

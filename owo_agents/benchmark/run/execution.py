@@ -19,10 +19,13 @@ import gymnasium as gym
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
 from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite import digest
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing import side_by_side
 from owo_agents.playing.threads import one_thread
+from owo_agents.registry import registry as agents
 from owo_env.problem import problem_of
+from owo_env.scenarios import registry as scenarios
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
 CHECKPOINT_EVERY = 8  # rounds
@@ -80,14 +83,20 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
         cell: What to play.
         on_round: Sees each round as it ends.
         checkpoints: The folder in which a long cell keeps where it stands, and finds it again.
+
+    Raises:
+        ValueError: The code or data are not those of the cell's key.
     """
     import torch
+
+    from owo_env.scenarios.split_learning.draws import torch_seed
 
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
-        torch.manual_seed(cell.seed)  # some TorchJD aggregators draw from the global generator
+        torch.manual_seed(torch_seed(cell.seed))  # some TorchJD aggregators draw from it
         env, agent = make_pair(cell)
+        digest.check(cell, agents.entries, scenarios.entries, things=False)
         started = time.perf_counter()
         for record in _records(env, agent, cell, checkpoints):
             records.append(record)

@@ -189,6 +189,11 @@ class Store:
         (self.checkpoints / f"{result.cell.key}.safetensors").unlink(missing_ok=True)
         (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
 
+    def forget(self, key: str) -> None:
+        """Remove what is kept of a cell that is to be played anew: its result, where it stood."""
+        for path in (self._cells / f"{key}.json", self.checkpoints / f"{key}.safetensors"):
+            path.unlink(missing_ok=True)
+
     def save_failure(self, key: str, error: str) -> None:
         """Keep the error of a cell, for the report."""
         files.write(self._failures / f"{key}.json", json.dumps({"error": error}))

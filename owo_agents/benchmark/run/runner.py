@@ -10,10 +10,13 @@ from owo_agents.benchmark.run import backends
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.execution import make_agent, make_env
 from owo_agents.benchmark.run.results import Result, Store
+from owo_agents.benchmark.suite import digest
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.playing.loop import RoundRecord, check_rounds
+from owo_agents.registry import registry as agents
 from owo_env import checks
+from owo_env.scenarios import registry as scenarios
 
 BACKENDS = ("process", "serial", "ray")
 
@@ -104,10 +107,18 @@ def run(
         store: Where results are kept; call its ``tidy`` first.
         backend: Where they run.
         jobs: How many at a time.
-        force: Run again what is there already.
+        force: Play anew what is there already; the old results and checkpoints are removed.
         callbacks: Hear of every cell.
+
+    Raises:
+        ValueError: The code or data of a cell changed since its suite was read.
     """
-    todo = [cell for cell in cells if force or cell.key not in store]
+    for cell in {(cell.agent, cell.scenario, cell.digest): cell for cell in cells}.values():
+        digest.check(cell, agents.entries, scenarios.entries)
+    todo = [cell for cell in cells if force or not cell.reusable or cell.key not in store]
+    for cell in todo:
+        if force or not cell.reusable:
+            store.forget(cell.key)
     failures: list[tuple[Cell, str]] = []
     done, interrupted = 0, False
 

@@ -10,7 +10,8 @@ The rule, for every experiment and every point of its grid, every method, ours i
 3. Where the best lies on the grid's edge, the grid grows by a decade on that side, at most three
    times.
 
-What a method does not take ``learning_rate`` for, or is given in the suite, is not tuned.
+The step size is the argument ``learning_rate``, by that name. A method that does not take it, or
+is given it in the suite, is not tuned, and tables say so of it.
 """
 
 from __future__ import annotations
@@ -145,4 +146,5 @@ def _tuned(
         title=", ".join(filter(None, [point.title, label, "step sizes tuned"])),
         notes=f"Step sizes chosen on seeds {' and '.join(map(str, SEEDS))}: {'; '.join(lines)}.",
         agents=agents,
+        untuned=tuple(label for label in agents if label not in {c.label for c in contests}),
     )

@@ -1,22 +1,15 @@
 """A cell: the configuration of one agent on one scenario with one seed."""
 
-import functools
 import hashlib
-import importlib.util
-import inspect
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from owo_agents.rl.policy import locate
+from owo_agents.benchmark.suite.digest import UNKNOWN
 
 FORMAT = 1
 """Part of every cell's key: to be raised when the same configuration comes to mean another run."""
-
-_OWN = ("owo_env.", "owo_agents.")  # what the package's version stands for
 
 
 @dataclass(frozen=True)
@@ -30,8 +23,8 @@ class Cell:
         seed: Of the environment's stream; agents that draw take it as well.
         settings: Further arguments of ``gym.make``.
         arguments: Arguments of the agent.
-        digest: Of the files that the configuration names (a plugged-in agent's or scenario's, a
-            trace), so that changing them makes new cells; None where it names none.
+        digest: Of the code and data that the configuration names (a plugged-in agent's or
+            scenario's, a trace), so that changing them makes new cells; None where it names none.
     """
 
     scenario: str
@@ -48,59 +41,7 @@ class Cell:
         text = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
-
-def source_digest(name: str, registered: Mapping[str, Any]) -> str | None:
-    """Digest of what is behind the name of an agent or a scenario; None of the package's own.
-
-    Args:
-        name: ``package.module:Class``, ``rl:POLICY``, or a registered name.
-        registered: Name → entry, whose first part is a path or a factory.
-    """
-    if name in registered:
-        origin = registered[name][0]
-        return source_digest(origin, {}) if isinstance(origin, str) else _code_digest(origin)
-    if ":" not in name or name.startswith(_OWN):
-        return None
-    try:
-        if name.startswith("rl:"):
-            return file_digest(locate(name.removeprefix("rl:")))
-        spec = importlib.util.find_spec(name.split(":")[0])
-    except (ImportError, ValueError):
-        return None  # whoever makes the agent or scenario says what is wrong
-    return file_digest("" if spec is None or spec.origin is None else spec.origin)
-
-
-def _code_digest(factory: Any) -> str | None:
-    """Digest of the source of a class or function, and of what a partial binds.
-
-    None of the package's own, and where the source cannot be found.
-    """
-    bound = ""
-    while isinstance(factory, functools.partial):
-        bound += repr((factory.args, sorted(factory.keywords.items())))
-        factory = factory.func
-    own = getattr(factory, "__module__", "").startswith(_OWN)
-    try:
-        text = bound if own else inspect.getsource(factory) + bound
-    except (OSError, TypeError):
-        return None
-    return hashlib.sha256(text.encode()).hexdigest()[:20] if text else None
-
-
-def file_digest(path: str | Path) -> str | None:
-    """Digest of a file's content; None where there is no such file."""
-    if not Path(path).is_file():
-        return None
-    at = os.stat(path)
-    return _content_digest(
-        os.path.abspath(path), at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns
-    )
-
-
-@functools.lru_cache(maxsize=64)  # the trace of a grid is named by each of its points
-def _content_digest(path: str, *_unchanged: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):  # a trace may be larger than memory
-            digest.update(part)
-    return digest.hexdigest()[:20]
+    @property
+    def reusable(self) -> bool:
+        """Whether the key says all; a cell whose code cannot be told is played anew each time."""
+        return UNKNOWN not in (self.digest or "")

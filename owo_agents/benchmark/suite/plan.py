@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from owo_agents.benchmark.suite.cells import Cell, file_digest
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.benchmark.suite.digest import absolute, data_digest, join
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class AgentSpec:
     Attributes:
         agent: The name it is registered by, or ``package.module:Class``.
         arguments: Its own arguments.
-        digest: Of the file that defines a plugged-in class, when the suite was read.
+        digest: Of the code of a plugged-in class and of what its arguments name, when the suite
+            was read.
         source: Where it is written in the suite, for error messages.
     """
 
@@ -58,7 +60,7 @@ class Variant:
     Attributes:
         point: What is particular to it.
         settings: All of its settings.
-        digest: Of the trace that they name, when the suite was read.
+        digest: Of the trace and the modules that they name, when the suite was read.
     """
 
     point: Mapping[str, Any]
@@ -67,9 +69,10 @@ class Variant:
 
     @classmethod
     def of(cls, point: Mapping[str, Any], settings: Mapping[str, Any]) -> Variant:
-        """A variant with the digest of its trace as it is now."""
-        trace = settings.get("trace")
-        return cls(point, settings, file_digest(trace) if isinstance(trace, str) else None)
+        """A variant with its trace as a path that any folder knows, and the digest of it now."""
+        if isinstance(trace := settings.get("trace"), str):
+            settings = {**settings, "trace": absolute(trace)}
+        return cls(point, settings, data_digest(settings))
 
     @property
     def label(self) -> str:
@@ -97,7 +100,8 @@ class Experiment:
             or, of a grid, only those that compare its points.
         claims: What a paper says of it.
         source: Where its settings are written, for error messages.
-        digest: Of the file that defines a plugged-in scenario, when the suite was read.
+        digest: Of the code of a plugged-in scenario, when the suite was read.
+        untuned: The labels of agents that stand as they are among others whose steps were tuned.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Experiment:
     source: str = ""
     digest: str | None = None
     seeded: tuple[str, ...] = ()
+    untuned: tuple[str, ...] = ()
 
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """The experiment with settings that override those of every point of the grid."""
@@ -129,7 +134,6 @@ class Experiment:
     def cell(self, variant: Variant, label: str, seed: int) -> Cell:
         """The cell of one agent and seed."""
         spec = self.agents[label]
-        digests = filter(None, (spec.digest, self.digest, variant.digest))
         return Cell(
             scenario=self.scenario,
             agent=spec.agent,
@@ -137,7 +141,7 @@ class Experiment:
             seed=seed,
             settings={**dict.fromkeys(self.seeded, seed), **variant.settings},
             arguments=dict(spec.arguments),
-            digest="-".join(digests) or None,
+            digest=join(spec.digest, self.digest, variant.digest),
         )
 
     def cells(self) -> Iterator[Cell]:

@@ -33,7 +33,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -42,8 +41,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from owo_agents.benchmark.suite import vocabulary
-from owo_agents.benchmark.suite.cells import source_digest
+from owo_agents.benchmark.suite import values, vocabulary
+from owo_agents.benchmark.suite.digest import data_digest, join, rooted, source_digest
 from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
 from owo_agents.registry import registry as agents
 from owo_env import checks
@@ -63,9 +62,10 @@ T = TypeVar("T")
 
 def names() -> dict[str, str]:
     """Name → summary of the suites in the package."""
+    files = sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
     return {
-        file.name.removesuffix(".yaml"): str(yaml.safe_load(file.read_text())["summary"])
-        for file in sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
+        file.name.removesuffix(".yaml"): values.read(file.read_text(encoding="utf-8"))["summary"]
+        for file in files
         if file.name.endswith(".yaml")
     }
 
@@ -80,13 +80,16 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            return _parse_text(path.stem, path.read_text(), str(path))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"suite {str(path)!r}: is no text in UTF-8 ({error})") from error
+        return _parse_text(path.stem, text, str(path))
     name = str(name_or_file)
     checks.one_of("suite (or a file's name ending in .yaml)", name, names())
     file = _LIBRARY / f"{name}.yaml"
-    return _parse_text(name, file.read_text(), file.name)
+    return _parse_text(name, file.read_text(encoding="utf-8"), file.name)
 
 
 def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".".join) -> Suite:
@@ -94,7 +97,7 @@ def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".
 
     Args:
         name: Of the suite.
-        data: The mapping.
+        data: The mapping; its values may be NumPy's or OmegaConf's, and tuples.
         where: How errors name a path of keys.
 
     Raises:
@@ -105,36 +108,19 @@ def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".
 
 def _parse_text(name: str, text: str, source: str) -> Suite:
     try:
-        data = yaml.load(text, _Loader)
-        lines = _lines(yaml.compose(text, _Loader))
+        data = yaml.load(text, values.Loader)
+        lines = _lines(yaml.compose(text, values.Loader))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{source}:{line}: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a 13th month
+        raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
 
     def where(path: _Path) -> str:
         known = next(p for n in range(len(path) + 1) if (p := path[: len(path) - n]) in lines)
-        return f"{source}:{lines[known]}: {'.'.join(path)}"
+        return ": ".join(filter(None, [f"{source}:{lines[known]}", ".".join(path)]))
 
     return _suite(name, _Given(data, where))
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice and reads 1e-3 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
 
 
 def _lines(node: yaml.Node | None, path: _Path = ()) -> dict[_Path, int]:
@@ -160,7 +146,7 @@ class _Given:
 
     def __getitem__(self, key: str) -> _Given:
         """What this mapping says under a key."""
-        return _Given((self.value or {}).get(key), self.where, (*self.path, key))
+        return _Given((self.value or {}).get(key), self.where, (*self.path, str(key)))
 
     def error(self, message: object) -> ValueError:
         place = self.where(self.path)
@@ -192,7 +178,17 @@ class _Given:
         return tuple(found)
 
 
+def _plain(given: _Given) -> _Given:
+    """What is given in values that JSON has; an error names the path of what is none."""
+    value = given.value
+    if not isinstance(value, Mapping):
+        argument = given.path[-1] if given.path else "suite"
+        return replace(given, value=given.checked(values.plain, argument, value))
+    return replace(given, value={key: _plain(given[key]).value for key in value})
+
+
 def _suite(name: str, given: _Given) -> Suite:
+    given = _plain(given)
     summary, experiments = given.mapping(_SUITE).get("summary"), given["experiments"]
     if not isinstance(summary, str):
         raise given["summary"].error("must be one line about the suite")
@@ -245,22 +241,24 @@ def _agents(given: _Given, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
         agent = arguments.pop("agent", label)
         if not isinstance(agent, str):
             raise one["agent"].error("must be an agent's name")
-        source, digest = one.where(one.path), source_digest(agent, agents.entries)
+        code = source_digest(agent, agents.entries)
         for point in _grid(replace(one["grid"], value=arguments.pop("grid", None))):
             full = " ".join(map(str, [label, *point.values()])).strip()
             own = {k: v for k, v in (arguments | point).items() if v is not None}
-            found[full] = AgentSpec(agent, own, digest, source)
+            place, own = rooted(agent, own)
+            digest = join(code, data_digest(own, place))
+            found[full] = AgentSpec(place, own, digest, one.where(one.path))
     return found
 
 
 def _grid(given: _Given) -> list[dict[str, Any]]:
     """The points of a grid; one without a grid."""
     lists = given.mapping()
-    for key, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise given[key].error(f"{values!r}: must be a list of values to try")
-        if any(value in values[:i] for i, value in enumerate(values)):
-            raise given[key].error(f"{values!r}: must be different values")
+    for key, tried in lists.items():
+        if not isinstance(tried, list) or not tried:
+            raise given[key].error(f"{tried!r}: must be a list of values to try")
+        if any(value in tried[:i] for i, value in enumerate(tried)):
+            raise given[key].error(f"{tried!r}: must be different values")
     return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
 
 

@@ -40,3 +40,10 @@ def generator(draw: Draw, seed: int, number: int, *which: int) -> np.random.Gene
 def seed_of(draw: Draw, seed: int, number: int) -> int:
     """A seed for torch."""
     return int(generator(draw, seed, number).integers(2**63))
+
+
+def torch_seed(seed: int) -> int:
+    """A seed of any length as torch takes it: itself, where it fits into 64 bits."""
+    if seed < 2**64:
+        return seed
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])

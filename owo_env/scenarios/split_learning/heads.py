@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from owo_env.scenarios.split_learning.draws import torch_seed
+
 Tensor = torch.Tensor
 Loss = Callable[[Tensor, Tensor], Tensor]
 Modules = Callable[[], nn.Module] | Sequence[nn.Module]
@@ -24,7 +26,7 @@ Modules = Callable[[], nn.Module] | Sequence[nn.Module]
 def seeded(seed: int) -> Iterator[None]:
     """Torch modules built inside are a function of ``seed``; the global generator is restored."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(torch_seed(seed))
         yield
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import owo_agents
-from owo_agents.benchmark.suite.cells import source_digest
+from owo_agents.benchmark.suite.digest import source_digest
 from owo_agents.rl.control import RoundView, WeightMap
 from owo_agents.rl.policy import FORMAT, Policy, described, fitting, shipped
 from owo_env.fairness import AlphaFair

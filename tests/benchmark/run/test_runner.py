@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from bench_helpers import contents, small
 from places import TESTS
@@ -52,6 +54,70 @@ def test_what_is_done_is_skipped(tmp_path):
     assert (outcome.done, outcome.skipped) == (1, 3)
     assert all(path.stat().st_mtime_ns == times[path] for path in times)
     assert runner.run(cells, store, backend=backends.serial, force=True).done == 4
+
+
+class Looks(Callback):
+    """Notes what is there of a cell when the run begins."""
+
+    def __init__(self, *paths):
+        self.paths, self.found = paths, []
+
+    def on_start(self, cells):
+        self.found = [path.exists() for path in self.paths]
+
+
+def test_force_means_anew(tmp_path):
+    store = Store(tmp_path)
+    (cell, *_) = small().cells()
+    runner.run([cell], store, backend=backends.serial)
+    stands = store.checkpoints / f"{cell.key}.safetensors"
+    stands.parent.mkdir(exist_ok=True)
+    stands.write_bytes(b"where the former code stood")
+    looks = Looks(tmp_path / "cells" / f"{cell.key}.json", stands)
+    runner.run([cell], store, backend=backends.serial, callbacks=[looks])
+    assert looks.found == [True, True]
+    runner.run([cell], store, backend=backends.serial, force=True, callbacks=[looks])
+    assert looks.found == [False, False]
+    assert cell.key in store
+
+
+class Finds(owo_agents.Agent):
+    """Starts where the file ``start`` of the present folder says."""
+
+    def act(self, obs, info):
+        start = float(Path("start").read_text())
+        return {"model": self.problem.initial_model + start, "weights": np.ones(2)}
+
+
+def test_workers_are_in_the_folder_of_who_sends_them(tmp_path, monkeypatch):
+    found = []
+    for name, start in (("a", "0.0"), ("b", "0.25")):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Path("start").write_text(start)
+        agents = {"mine": {"agent": "test_runner:Finds"}}
+        (cell,) = small(agents=agents, seeds=1).cells()
+        store = Store(tmp_path / name / "out")
+        assert runner.run([cell], store, backend=backends.process).done == 1
+        found.append(float(store.load([cell.key])[cell.key].fairness[0]))
+    assert found[0] != found[1]
+
+
+def test_seeds_may_be_of_any_length(tmp_path):
+    seeds = [0x9E3779B97F4A7C15F39CC0605CEDC834, 2**64]
+    deep = {"scenario": "rainbow-mnist", "settings": {"heads": "reset"}, "seeded": ["model_seed"]}
+    chosen = small(
+        seeds=seeds,
+        rounds=1,
+        settings={"num_slots": 2},
+        agents={"owo-fmtl": None},
+        experiments={"deep": deep, "convex": {"scenario": "sinusoid"}},
+    )
+    store = Store(tmp_path)
+    outcome = runner.run(chosen.cells(), store, backend=backends.serial)
+    assert (outcome.done, outcome.failures) == (4, ())
+    results = store.load(cell.key for cell in chosen.cells()).values()
+    assert len({float(result.fairness[0]) for result in results}) == 4
 
 
 FAILING = {"agents": {"bad": {"agent": "bench_helpers:BlowsUp"}, "owo-fmtl": None}}

@@ -1,11 +1,16 @@
 """Fair tuning: one grid for all, grown at its edge, on seeds that no table shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from owo_agents.benchmark.figures import leaderboard
+from owo_agents.benchmark.report import publish, tables
 from owo_agents.benchmark.run import runner, tuning
 from owo_agents.benchmark.run.execution import execute
 from owo_agents.benchmark.run.results import Result, Store
+from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.learner.step import default_rate
@@ -87,6 +92,23 @@ def test_every_method_has_the_same_grid_and_some_have_none():
     assert default.agents["owo-fmtl"].arguments == {}
     assert after.agents["frozen"] == default.agents["frozen"]
     assert after.agents["given"] == default.agents["given"]
+    assert set(after.untuned) == {"frozen", "guess-free", "given"}
+    assert default.untuned == ()
+
+
+def test_tables_say_who_is_not_tuned(tmp_path):
+    tuned = replace(small(**{"owo-fmtl": None, "frozen": None}).experiments[0], untuned=("frozen",))
+    chosen = replace(small(), experiments=(tuned,))
+    manifest.write(tmp_path, chosen, "owo bench")
+    assert manifest.read(tmp_path)[0] == chosen
+    store = Store(tmp_path)
+    runner.run(chosen.cells(), store, backend=runner.choose("serial"))
+    (board,) = leaderboard.boards(chosen, store)
+    text = tables.markdown([board])
+    assert "| frozen (not tuned) |" in text and "| owo-fmtl |" in text
+    assert "frozen (not tuned)" in list(tables.terminal(board, 200).columns[0].cells)
+    publish.publish(*manifest.read(tmp_path), [board], store, [])
+    assert "frozen (not tuned)</td>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_candidate_that_fails_does_not_win(tmp_path):

@@ -1,6 +1,7 @@
 """Suites: what they mean, and what they refuse with the line and the key."""
 
 import dataclasses
+import shutil
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.reader import parse
 from owo_agents.registry import registry
+from owo_agents.rl.policy import locate
 from owo_env.scenarios import make_scenario, traces
 
 TEXT = """\
@@ -255,6 +257,54 @@ def test_other_data_in_a_trace_make_other_cells(tmp_path):
         traces.write(make_scenario("sinusoid", num_slots=2), file, rounds=3, seed=seed)
         keys.append(key_of(scenario="recorded", settings={"trace": str(file)}))
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_trace_is_the_same_file_in_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    traces.write(make_scenario("sinusoid", num_slots=2), tmp_path / "t.npz", rounds=3, seed=0)
+
+    def cell(folder, trace):
+        monkeypatch.chdir(tmp_path / folder)
+        chosen = small(experiments={"t": {"scenario": "recorded", "grid": {"trace": [trace]}}})
+        assert chosen.experiments[0].variants[0].label == f"trace={trace}"
+        return chosen.cells()[0]
+
+    here, there = cell(".", "t.npz"), cell("inner", "../t.npz")
+    assert here.key == there.key == cell("inner", str(tmp_path / "t.npz")).key
+    assert here.settings["trace"] == str(tmp_path / "t.npz")
+    (experiment,) = small(experiments={"t": {"scenario": "recorded"}}).experiments
+    monkeypatch.chdir(tmp_path)
+    (variant,) = experiment.with_settings({"trace": "t.npz"}).variants
+    assert variant.settings["trace"] == str(tmp_path / "t.npz") and variant.digest
+
+
+def test_a_policy_is_the_same_file_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(locate("sinusoid"), "mine.safetensors")
+    agents = {
+        "a": {"agent": "rl:mine.safetensors"},
+        "b": {"agent": "rl", "path": "mine.safetensors"},
+    }
+    a, b = small(agents=agents, seeds=1).cells()
+    assert a.agent == f"rl:{tmp_path / 'mine.safetensors'}"
+    assert b.arguments == {"path": str(tmp_path / "mine.safetensors")}
+    assert a.digest == b.digest is not None
+    shutil.copy(locate("csi-prediction"), "mine.safetensors")
+    assert {a.key, b.key}.isdisjoint(keys(small(agents=agents)))
+    shipped = small(
+        agents={"a": {"agent": "rl:sinusoid"}, "b": {"agent": "rl", "path": "sinusoid"}}
+    )
+    assert [cell.agent for cell in shipped.cells()[:2]] == ["rl:sinusoid", "rl"]
+
+
+def test_a_class_that_an_argument_names_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    agents = {"mine": {"agent": "aggregator", "aggregator": "my_plugin_aggregator:Mine"}}
+    found = []
+    for text in ("class Mine: ...\n", "class Mine: pass\n"):
+        (tmp_path / "my_plugin_aggregator.py").write_text(text)
+        found.append(keys(small(agents=agents)))
+    assert not found[0] & found[1]
 
 
 def test_another_class_under_a_registered_name_makes_other_cells(monkeypatch):

@@ -1,0 +1,106 @@
+"""A user's own modules: which files they are, and that they hold what those hold now."""
+
+import importlib
+import sys
+
+import pytest
+
+from owo_env import sources
+from owo_env.registry import load
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder that modules are found in."""
+    monkeypatch.syspath_prepend(tmp_path)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def written(folder, **files):
+    for name, text in files.items():
+        path = folder / f"{name.replace('__in__', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def test_the_digest_of_a_file_is_that_of_its_content(tmp_path):
+    file = tmp_path / "t"
+    found = []
+    for text in ("a", "b", "a"):  # of one length, in no time
+        file.write_text(text)
+        found.append(sources.file_digest(file))
+    assert found[0] == found[2] != found[1]
+    assert sources.file_digest(tmp_path / "nothing") is None
+
+
+def test_the_digest_of_a_folder_is_that_of_its_files(tmp_path):
+    (tmp_path / "part").write_text("a")
+    first = sources.file_digest(tmp_path)
+    (tmp_path / "part").write_text("b")
+    second = sources.file_digest(tmp_path)
+    (tmp_path / "part").rename(tmp_path / "other")
+    assert len({first, second, sources.file_digest(tmp_path)}) == 3
+
+
+def test_what_a_module_imports_of_ones_own_belongs_to_it(folder):
+    written(
+        folder,
+        mine_a="import numpy, owo_env, json\nimport helper_a\n",
+        helper_a="def f():\n    from pack_a.inner import X\n",
+        pack_a__in____init__="",
+        pack_a__in__inner="from . import other\nfrom .other import X\n",
+        pack_a__in__other="X = 1\n",
+        apart_a="",
+    )
+    wanted = ["helper_a", "mine_a", "pack_a", "pack_a.inner", "pack_a.other"]
+    assert list(sources.files_of("mine_a")) == wanted
+    assert not set(wanted) & set(sys.modules)  # nothing was imported to know it
+
+
+@pytest.mark.parametrize("edited", ["mine_b", "pack_b__in____init__", "pack_b__in__rates"])
+def test_editing_any_of_its_files_is_seen(folder, edited):
+    files = {
+        "mine_b": "from pack_b import RATE\nOWN = 1\ndef f(): return RATE, OWN\n",
+        "pack_b__in____init__": "from .rates import RATE\nRATE = RATE + 1\n",
+        "pack_b__in__rates": "RATE = 1\n",
+    }
+    written(folder, **files)
+    before, digest = load("agent", "mine_b:f"), sources.module_digest("mine_b")
+    assert load("agent", "mine_b:f") is before
+    files[edited] = files[edited].replace("1", "5")
+    written(folder, **files)
+    assert sources.module_digest("mine_b") != digest
+    after = load("agent", "mine_b:f")
+    assert after() != before()
+    files[edited] = files[edited].replace("5", "1")
+    written(folder, **files)
+    assert sources.module_digest("mine_b") == digest
+    assert load("agent", "mine_b:f")() == before()
+
+
+def test_modules_that_import_each_other_are_all_new(folder):
+    text = "import {}\nX = 1\ndef f(): return X, {}.X\n"
+    written(folder, left_c=text.format(*["right_c"] * 2), right_c=text.format(*["left_c"] * 2))
+    assert load("agent", "left_c:f")() == (1, 1)
+    written(folder, right_c=text.format(*["left_c"] * 2).replace("1", "2"))
+    assert load("agent", "left_c:f")() == (1, 2)
+
+
+def test_a_module_that_its_user_imported_is_looked_at_too(folder):
+    written(folder, mine_d="X = 1\n")
+    importlib.import_module("mine_d")
+    written(folder, mine_d="X = 2\n")
+    assert load("agent", "mine_d:X") == 2
+    importlib.reload(sys.modules["mine_d"])
+    written(folder, mine_d="X = 3\n")
+    assert load("agent", "mine_d:X") == 3
+
+
+def test_what_is_installed_is_known_by_its_name():
+    for name in ("json", "sys", "numpy", "torch.nn", "owo_env.env"):
+        assert sources.foreign(name)
+    assert not sources.foreign("bench_helpers")
+    assert not sources.foreign("__main__")
