@@ -1,8 +1,8 @@
 """AdaHedge: a mixture of experts whose own step size is learned from its losses.
 
 De Rooij, van Erven, Grünwald and Koolen, *Follow the Leader If You Can, Hedge If You Must* (JMLR
-2014). With shares ω ∝ π exp(−ηL), losses ℓ of a round and L of those before it, the mixability gap is
-δ = ωᵀℓ + ln(ωᵀe^{−ηℓ})/η ≥ 0, and η = ln E/Σδ. Against expert e the regret is at most
+2014), with a prior π. The shares of losses ℓ after losses L are ω ∝ π exp(−ηL); the mixability gap
+is δ = ωᵀℓ + ln(ωᵀe^{−ηℓ})/η ≥ 0, and η = ln E/Σδ. Against expert e the regret is at most
 Σδ·(1 + ln(1/π_e)/ln E), and Σδ ≤ √(ln E·Σs²/4) + (2/3 ln E + 1) max s, s = max ℓ − min ℓ.
 """
 
@@ -15,10 +15,10 @@ from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.streams import sum_over
 
 
-def prior(experts: int, main: int = 0) -> Floats:
-    """One half on the expert ``main``, the rest equal; (E,)."""
-    shares = np.full(experts, 0.5 / max(experts - 1, 1))
-    shares[main] = 0.5 if experts > 1 else 1.0
+def prior(experts: int, main: int = 0, share: float = 0.5) -> Floats:
+    """A ``share`` on the expert ``main``, the rest equal; (E,)."""
+    shares = np.full(experts, (1 - share) / max(experts - 1, 1))
+    shares[main] = share if experts > 1 else 1.0
     return shares
 
 
@@ -40,7 +40,7 @@ class AdaHedge(Carries):
 
     def __init__(self, prior: Floats) -> None:
         self._prior = np.asarray(prior, float)[:, None]
-        self._log = np.log(len(prior))
+        self._log = np.log(max(len(prior), 2))
 
     def begin(self, streams: int) -> None:
         """Make ready for N streams; changes nothing that was learned."""
@@ -54,7 +54,7 @@ class AdaHedge(Carries):
         least = losses.min(axis=0)
         above = losses - least
         played = sum_over(self.shares * above)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
             mixed = -np.log(sum_over(self.shares * np.exp(-self._rate * above))) / self._rate
         # A rate of ∞ puts everything on the leaders; their best is the mix.
         leading = np.where(self.shares > 0, above, np.inf).min(axis=0)
@@ -70,9 +70,8 @@ class AdaHedge(Carries):
         return sum_over(shares * values)
 
     def _share(self) -> None:
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
             self._rate = self._log / self.gap  # type: ignore[operator]  # ∞ while nothing is lost
             exponent = np.where(self.losses > 0, self._rate * self.losses, 0.0)  # type: ignore
-        raised = self._prior * np.exp(-exponent)
+            raised = self._prior * np.exp(-exponent)
         self.shares: Floats = raised / sum_over(raised)
-

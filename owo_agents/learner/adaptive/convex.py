@@ -1,12 +1,8 @@
-"""The convex form of `owo-adaptive`: experts on quadratic surrogates, mixed by AdaHedge.
-
-For a loss ℓ whose root is convex, h = ∇ℓ∇ℓᵀ/(2ℓ) gives ℓ(θ) ≥ ℓ + ∇ℓᵀ(θ−θ_i) + ½‖θ−θ_i‖²_h: a
-curvature that nobody has to know (least squares of one sample: an equality).
-"""
+"""The convex form of `owo-adaptive`: experts on quadratic surrogates, mixed by AdaHedge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,56 +10,42 @@ import numpy as np
 from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
-from owo_agents.learner.adaptive.quadratic import minimize
+from owo_agents.learner.adaptive.experts import Experts
+from owo_agents.learner.adaptive.leader import Leader
+from owo_agents.learner.adaptive.starts import Starts
 from owo_agents.learner.adaptive.streams import streams_last, sum_over
+from owo_agents.learner.weighting import Constant
+from owo_env import checks
 from owo_env.problem import Problem
 
 LEADERS = (0.25, 1.0, 4.0, 16.0, 1e6)
-"""Multiples of λ_t that hold the leaders at x_t."""
 TRACKERS = (0.25, 1.0, 4.0)
-"""Multiples of λ_t that hold the trackers at their own last θ."""
-RATES = (0.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
-"""Of the outer loop, each at least 1/t; 0 is the running mean."""
-
-_TINY = 1e-200  # where no gradient was ever seen, θ stays at x_t
+OUTER_RATES = (0.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
-class Starts(Carries):
-    """x_{t+1}: outer rates tried side by side, mixed by the squared distance to θ*_t.
+class Pull(Carries):
+    """λ_t = √(Σ_{s<t}G_s²/Σ_{s<t}D_s²): how strongly a round's experts are held at its start.
 
-    Attributes:
-        candidates: X_r (rates, d, N).
-        rounds: t.
+    ARUBA (Khodak, Balcan and Talwalkar, NeurIPS 2019): G_s² = Σ_i‖Σ_k p_k∇u_k‖², D_s² =
+    ‖θ*_s − x_s‖². Nobody knows it in round 1.
     """
 
-    carried = ("rounds", "candidates", "mix")
+    carried = ("distances", "squares")
+    distances: Any = None  # ΣD², (N,)
+    squares: Any = None  # ΣG²
 
-    def __init__(self, rates: tuple[float, ...] = RATES) -> None:
-        self.rates = np.array(rates)
-        self.mix = AdaHedge(prior(len(rates), 0))
-        self.rounds = 0
-        self.candidates: Floats | None = None
+    def value(self) -> Floats | None:
+        """λ_t (N,); None in round 1."""
+        if self.distances is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.sqrt(self.squares / self.distances)
+        return np.nan_to_num(ratio, nan=0.0, posinf=1e75)  # no distance: held for good
 
-    def begin(self, initial: Floats) -> Floats:
-        """x_t (d, N); ``initial`` is x_1 in the same shape."""
-        self.mix.begin(initial.shape[-1])
-        if self.candidates is None:
-            self.candidates = np.repeat(initial[None], len(self.rates), 0)
-        return self.mix.mean(self.candidates)
-
-    def end(self, target: Floats) -> None:
-        """Learn from θ*_t (d, N)."""
-        assert self.candidates is not None
-        away = target - self.candidates
-        self.rounds += 1
-        self.mix.update(sum_over(np.square(away), 1))
-        rate = np.maximum(self.rates, 1 / self.rounds)[:, None, None]
-        self.candidates = self.candidates + rate * away
-
-    def rate(self) -> Floats:
-        """The mean outer rate of the next round, (N,)."""
-        each = np.maximum(self.rates, 1 / max(self.rounds, 1))
-        return self.mix.mean(np.broadcast_to(each[:, None], self.mix.shares.shape))
+    def end(self, distance: Floats, squares: Floats) -> None:
+        """Learn a round's D² and G²."""
+        self.distances = distance if self.distances is None else self.distances + distance
+        self.squares = squares if self.squares is None else self.squares + squares
 
 
 class ConvexAdaptive(Agent):
@@ -71,134 +53,112 @@ class ConvexAdaptive(Agent):
 
     Args:
         problem: A convex problem that reveals θ*.
-        leaders: Multiples of λ_t for the leaders; must contain 1, which plays the first round.
-        trackers: Multiples of λ_t for the trackers.
-        rates: Outer rates; the first is the one that is trusted most.
+        leaders, trackers: The c that hold them, in units of λ_t; a leader of 1 plays the first
+            round alone, and has half of the prior.
+        outer_rates: Of the outer loop; the first has half of the prior, 0 is the running mean.
+        dual: ``"leader"``, or ``"equal"`` constant priorities, to show what fair ones earn.
+        curvature: False takes it away.
+        reweight: False lets a past slot count with the priorities of its time, as the proved
+            guarantee wants it.
+        pull: λ for good, instead of what is learned.
 
-    Attributes:
-        pull: λ_t, (N,): how strongly the round's experts are held at x_t.
-        mix: The experts' shares.
-        starts: The outer loop.
+    Raises:
+        ValueError: A problem that reveals no θ*, or an argument outside its domain.
     """
 
     gradients: ClassVar[str | None] = "per_user"
-    carried = ("distances", "squares", "served", "mix", "starts")
+    carried = ("dual", "pull", "mix", "starts")
 
     def __init__(
         self,
         problem: Problem,
-        leaders: tuple[float, ...] = LEADERS,
-        trackers: tuple[float, ...] = TRACKERS,
-        rates: tuple[float, ...] = RATES,
+        *,
+        leaders: Sequence[float] = LEADERS,
+        trackers: Sequence[float] = TRACKERS,
+        outer_rates: Sequence[float] = OUTER_RATES,
+        dual: str = "leader",
+        curvature: bool = True,
+        reweight: bool = True,
+        pull: float | None = None,
     ) -> None:
         super().__init__(problem)
-        self.strengths = np.array([*leaders, *trackers])[:, None]
-        self.num_leaders, self.main = len(leaders), leaders.index(1.0)
-        self.mix = AdaHedge(prior(len(self.strengths), self.main))
-        self.starts = Starts(rates)
-        self.distances: Any = None  # Σ_s D_s² of the rounds before, (N,)
-        self.squares: Any = None  # Σ_s G_s²
-        self.served: Any = None  # v, the running mean of mean utilities, (K, N)
+        if not (problem.convex and problem.hindsight):
+            raise ValueError("feedback='per_user': needs convex losses and a revealed θ*")
+        for name, given, low, high in (
+            ("leaders", leaders, 0.0, np.inf),
+            ("trackers", trackers, 0.0, np.inf),
+            ("outer_rates", outer_rates, 0.0, 1.0),
+        ):
+            for value in given:
+                checks.number(name, value, low=low, high=high, open_low=name != "outer_rates")
+        if 1.0 not in leaders:
+            raise ValueError(f"leaders={leaders!r}: must have 1.0, which plays the first round")
+        if not outer_rates:
+            raise ValueError("outer_rates: must have at least one")
+        checks.one_of("dual", dual, ("leader", "equal"))
+        self._held = None if pull is None else checks.number("pull", pull, low=0.0, open_low=True)
+        self._grid = tuple(leaders), tuple(trackers), curvature, reweight
+        self._main = tuple(leaders).index(1.0)
+        self.dual = Leader(problem) if dual == "leader" else Constant(problem)
+        self.pull = Pull()
+        self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
+        self.starts = Starts(tuple(outer_rates))
         self._slot: int | None = None
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         problem, self._batch = self.problem, np.shape(obs["slot"])
-        n, d, users = int(np.prod(self._batch)), problem.dim, problem.num_users
-        initial = np.repeat(problem.initial_model.astype(float)[:, None], n, 1)
-        self.start = self.model = self.starts.begin(initial)
+        n = int(np.prod(self._batch))
+        x_1 = np.repeat(problem.initial_model.astype(float)[:, None], n, 1)
+        self._start = self.model = self.starts.begin(x_1)
         self.mix.begin(n)
-        self.experts = np.repeat(self.start[:, None], len(self.strengths), 1)  # (d, E, N)
-        self._Q, self._q = np.zeros((d, d, users, n)), np.zeros((d, users, n))
-        self._sum, self._round_squares = np.zeros((users, n)), np.zeros(n)
-        self._shown = np.zeros((len(self.strengths), n))
-        if self.served is None:
-            self.weights = np.repeat(np.asarray(problem.fairness.start)[:, None], n, 1)
-            self.pull = None
-        else:
-            self.weights = self._priorities(self.served)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                pull = np.sqrt(self.squares / self.distances)
-            self.pull = np.nan_to_num(pull, nan=0.0, posinf=np.finfo(float).max ** 0.25)
+        self.experts = Experts(problem, *self._grid, start=self._start)
+        self.weights = self.dual.begin_round(self._batch)
+        self._lambda = self.pull.value() if self._held is None else np.full(n, self._held)
+        self._squares, self._shares = np.zeros(n), np.zeros((len(self.mix.shares), n))
         self._slot = 0
 
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
         model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
-        users = self.problem.num_users
-        return {
-            "model": model.reshape(*self._batch, self.problem.dim),
-            "weights": self.weights.T.reshape(*self._batch, users),
-        }
+        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
 
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
-        problem = self.problem
         self._slot += 1
-        u, gradients = streams_last(obs["utilities"], 1), streams_last(obs["gradients"], 2)
-        if not np.isfinite(gradients).all():
-            raise FloatingPointError(f"agent {self}: a user's gradient is not finite")
-        self._sum = self._sum + u
-        self.weights = p = self._priorities(self._sum / self._slot)
-        best = problem.utility_bounds[1] if problem.l_max is None else problem.l_max
-        loss = np.maximum(best - u, 1e-12 * best)
-        bent = gradients / (2 * loss)
-        curvature = gradients[:, None] * bent  # h_k (d, d, K, N)
-        pull = gradients + gradients * sum_over(bent * self.model[:, None], 0)  # ∇u_k + h_kθ_i
-        self._Q += curvature
-        self._q += pull
-        ascent = _users(p * gradients)
-        if self.pull is not None:
-            away = self.experts - self.model[:, None]
-            self.mix.update(-sum_over(ascent[:, None] * away, 0))
-        self._round_squares = self._round_squares + sum_over(ascent * ascent, 0)
-        self._move(p, curvature, pull)
-        self._shown = self._shown + self.mix.shares
-
-    def _move(self, p: Floats, curvature: Floats, pull: Floats) -> None:
-        """The experts' next θ and their mixture."""
-        past, held = _users(p * self._Q), self.pull
-        if held is None:  # the first round has no other scale than the curvature itself
-            held = np.trace(past) / (self.problem.dim * self._slot)
-        strength = self.strengths * held + _TINY
-        count, d = self.num_leaders, self.problem.dim
-        A = np.empty((d, d, *self.experts.shape[1:]))
-        A[:, :, :count], A[:, :, count:] = past[:, :, None], _users(p * curvature)[:, :, None]
-        A[range(d), range(d)] += strength
-        b = np.empty_like(self.experts)
-        b[:, :count] = _users(p * self._q)[:, None] + strength[:count] * self.start[:, None]
-        b[:, count:] = _users(p * pull)[:, None] + strength[count:] * self.experts[:, count:]
-        self.experts = minimize(A, b, self.experts, self.problem.model_bounds)
-        if self.pull is None:
-            self.model = self.experts[:, self.main]
+        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
+        p, u = streams_last(self.weights, 1), streams_last(obs["utilities"], 1)
+        gradients = streams_last(obs["gradients"], 2)
+        ascent = sum_over(p * gradients, -2)
+        self._squares = self._squares + sum_over(ascent * ascent)
+        curvature = self.experts.learn(self.model, u, gradients, p)
+        if self._lambda is None:  # no other scale than the curvature, and one expert alone
+            self.experts.move(_mean_diagonal(curvature) / self._slot)
+            self.model = self.experts.models[:, self._main]
         else:
-            self.model = self.mix.mean(self.experts.swapaxes(0, 1))
+            away = self.experts.models - self.model[:, None]
+            self.mix.update(-sum_over(ascent[:, None] * away))
+            self.experts.move(self._lambda)
+            self.model = self.mix.mean(self.experts.models.swapaxes(0, 1))
+        self._shares = self._shares + self.mix.shares
 
     def end_round(self, obs: Observation, info: Info) -> None:
         target = streams_last(info["fairest_model"], 1)
-        means = self._sum / self.problem.num_slots
-        distance = sum_over(np.square(target - self.start), 0)
-        self._held = 0.0 if self.pull is None else self.pull
-        if self.served is None:
-            self.distances, self.squares, self.served = 0.0, 0.0, means
-        self.distances = self.distances + distance
-        self.squares = self.squares + self._round_squares
+        self.pull.end(sum_over(np.square(target - self._start)), self._squares)
         self.starts.end(target)
-        self.served = self.served + (means - self.served) / self.starts.rounds
+        self.dual.end_round()
 
     def report(self) -> Mapping[str, Any]:
-        shares = (self._shown / self.problem.num_slots).T
-        told = {"pull": self._held + np.zeros(len(shares)), "outer_rate": self.starts.rate()}
-        told = {name: value.reshape(self._batch) for name, value in told.items()}
-        return {**told, "expert_shares": shares.reshape(*self._batch, -1)}
-
-    def _priorities(self, means: Floats) -> Floats:
-        """∂F/∂u (K, N) at mean utilities (K, N), none above u_max."""
-        _, u_max = self.problem.utility_bounds
-        return self.problem.fairness.priorities(np.minimum(means, u_max).T).T
+        """Mean shares of the experts, λ of the next round and the outer rate."""
+        shares = (self._shares / self.problem.num_slots).T
+        return {
+            "expert_shares": shares.reshape(*self._batch, -1),
+            "pull": np.reshape(np.asarray(self.pull.value()), self._batch),
+            "outer_rate": np.reshape(self.starts.rate(), self._batch),
+        }
 
 
-def _users(values: Floats) -> Floats:
-    """Σ_k over the last axis but one, in order."""
-    return sum_over(values, -2)
+def _mean_diagonal(matrix: Floats) -> Floats:
+    """tr/d of (d, d, N)."""
+    return sum_over(np.stack([matrix[j, j] for j in range(len(matrix))])) / len(matrix)

@@ -20,7 +20,9 @@ from owo_env import checks
 from owo_env.problem import Problem
 
 STARTS = ("continue", "running-mean", "reptile")
-"""The outer loops whose starts are mixed; the first has half of the prior."""
+"""The outer loops whose starts are mixed."""
+TRUST = 0.99
+"""The prior share of the first: chosen on Rainbow MNIST's seeds 1000 to 1003."""
 
 _NUDGE = 0.03
 _DECAY = 0.9
@@ -92,7 +94,7 @@ class MixedStarts(Carries):
             checks.one_of("starts", name, STARTS)
         self.names, self.rounds = names, 0
         self.candidates: Any = None
-        self.mix = AdaHedge(prior(len(names)))
+        self.mix = AdaHedge(prior(len(names), share=TRUST))
 
     def begin(self, initial: Floats) -> Floats:
         """x_t; ``initial`` is x_1 in the same shape."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from owo_agents.agent import Floats
 
-SWEEPS = 12
+SWEEPS = 6
 """Of Gauss–Seidel where the unconstrained minimizer leaves the box."""
 
 

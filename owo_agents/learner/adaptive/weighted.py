@@ -1,9 +1,9 @@
 """The form of `owo-adaptive` for convex problems whose feedback is one weighted gradient a slot.
 
-One gradient has no curvature of K losses in it, so the experts are step rules: three outer loops, each
-with the fixed η of Algorithm 1 and with steps learned from the rounds before (ARUBA; Khodak,
-Balcan and Talwalkar, NeurIPS 2019), isotropic and, in small dimensions, by the whole matrix. All move along the
-gradient at the played model and are mixed by AdaHedge.
+One gradient has no curvature of K losses in it, so the experts are step rules: three outer loops,
+each with the fixed η of Algorithm 1 and with steps learned from the rounds before (ARUBA; Khodak,
+Balcan and Talwalkar, NeurIPS 2019), isotropic and, in small dimensions, by the whole matrix. All
+move along the gradient at the played model and are mixed by AdaHedge. Not proved; measured.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class WeightedAdaptive(Agent):
         self._slot = 0
 
     def _steps(self) -> tuple[Floats, Floats]:
-        """The rules' steps of this round: isotropic (O, 1 + 12, N), and matrices (d, d, O, 3, N)."""
+        """This round's steps: isotropic (O, 1 + 12, N), and matrices (d, d, O, 3, N)."""
         fixed, n = default_rate(self.problem), self.squares.shape[-1]
         count = 1 + 2 * len(SCALES)
         scales = self._scales[:, None]
@@ -157,7 +157,10 @@ def _trace(matrices: Floats) -> Floats:
 
 
 def _geodesic(A: Floats, B: Floats) -> Floats:
-    """B^{−½}(B^½AB^½)^½B^{−½} for A (d, d, O, N) and B (d, d, N): the H that minimizes tr(H⁻¹A) + tr(HB)."""
+    """B^{−½}(B^½AB^½)^½B^{−½}: the H that minimizes tr(H⁻¹A) + tr(HB).
+
+    A is (d, d, O, N), B (d, d, N), positive semidefinite.
+    """
     A, B = np.moveaxis(A, (0, 1), (-2, -1)), np.moveaxis(B, (0, 1), (-2, -1))
     values, vectors = np.linalg.eigh(B)
     least = 1e-12 * values[:, -1:] + np.finfo(float).tiny
