@@ -8,6 +8,9 @@ is δ = ωᵀℓ + ln(ωᵀe^{−ηℓ})/η ≥ 0, and η = ln E/Σδ. Against e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from owo_agents.agent import Floats
@@ -47,6 +50,11 @@ class AdaHedge(Carries):
         if self.losses is None or self.gap is None:
             self.losses, self.gap = np.zeros((len(self._prior), streams)), np.zeros(streams)
         self._share()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.losses is not None:
+            self._share()
 
     def update(self, losses: Floats) -> None:
         """Learn the losses (E, N) of what the shares were put on."""

@@ -83,17 +83,19 @@ class MixedStarts(Carries):
 
     Attributes:
         candidates: Their starts X_o, (O, ..., d).
+        start: x_t, their mean, (..., d).
         rounds: How many were played.
         mix: Their shares.
     """
 
-    carried = ("candidates", "rounds", "mix")
+    carried = ("candidates", "start", "rounds", "mix")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         for name in names:
             checks.one_of("starts", name, STARTS)
         self.names, self.rounds = names, 0
         self.candidates: Any = None
+        self.start: Any = None
         self.mix = AdaHedge(prior(len(names), share=TRUST))
 
     def begin(self, initial: Floats) -> Floats:
@@ -102,13 +104,13 @@ class MixedStarts(Carries):
         if self.candidates is None:
             return initial.copy()
         shares = self.mix.shares.reshape(len(self.names), *initial.shape[:-1], 1)
-        self._start = np.sum(shares.astype(initial.dtype) * self.candidates, axis=0)
-        return self._start
+        self.start = np.sum(shares.astype(initial.dtype) * self.candidates, axis=0)
+        return self.start
 
     def update(self, gradient: Floats) -> None:
         """Learn from a slot: −g·X_o is the start's linear loss."""
         if self.candidates is not None:
-            played = _dot(gradient, self._start)
+            played = _dot(gradient, self.start)
             gains = [_dot(gradient, x) - played for x in self.candidates]
             self.mix.update(-np.reshape(gains, (len(gains), -1)))
 

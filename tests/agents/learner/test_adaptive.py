@@ -10,7 +10,6 @@ from scipy import optimize
 import owo_agents
 import owo_env
 from owo_agents.learner.adaptive import adahedge, convex, quadratic
-from owo_agents.learner.adaptive.experts import Experts
 from owo_agents.learner.adaptive.leader import Leader
 from owo_agents.learner.adaptive.network import NetworkAdaptive
 from owo_env.scenarios import recorded
@@ -275,7 +274,9 @@ def test_a_gradient_that_is_not_finite_is_an_error_in_words(form):
     gradients = "per_user" if form == "per_user" else "weighted"
     env = owo_env.AIRANEnv(BrokenScenario(), gradients=gradients, hindsight=form != "network")
     agent = owo_agents.make("owo-adaptive", env, **FORMS.get(form, {}))
-    with pytest.raises(owo_agents.AgentError, match="agent owo-adaptive: round 1, slot 4: .*model"):
+    with pytest.raises(
+        owo_agents.AgentError, match=r"agent owo-adaptive: round 1, slot 4: .*model"
+    ):
         next(owo_agents.play(env, agent, 1, seed=0))
 
 
