@@ -99,6 +99,7 @@ class ConvexAdaptive(Agent):
         self._held = None if pull is None else checks.number("pull", pull, low=0.0, open_low=True)
         self._grid = tuple(leaders), tuple(trackers), curvature, reweight
         self._main = tuple(leaders).index(1.0)
+        self._names = [f"leader {c:g}" for c in leaders] + [f"tracker {c:g}" for c in trackers]
         self.dual = Leader(problem) if dual == "leader" else Constant(problem)
         self.pull = Pull()
         self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
@@ -114,6 +115,7 @@ class ConvexAdaptive(Agent):
         self.experts = Experts(problem, *self._grid, start=self._start)
         self.weights = self.dual.begin_round(self._batch)
         self._lambda = self.pull.value() if self._held is None else np.full(n, self._held)
+        self._gap = np.asarray(self.mix.gap)
         self._squares, self._shares = np.zeros(n), np.zeros((len(self.mix.shares), n))
         self._slot = 0
 
@@ -145,18 +147,30 @@ class ConvexAdaptive(Agent):
 
     def end_round(self, obs: Observation, info: Info) -> None:
         target = streams_last(info["fairest_model"], 1)
-        self.pull.end(sum_over(np.square(target - self._start)), self._squares)
+        distance = sum_over(np.square(target - self._start))
+        self._shares = self._shares / self.problem.num_slots
+        self._gap = np.asarray(self.mix.gap) - self._gap
+        self._bound = np.full(distance.shape, np.nan)
+        if self._lambda is not None:
+            held = np.array(self._grid[0])[:, None] * self._lambda
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self._bound = (held / 2 * distance + self._squares / (2 * held)).min(axis=0)
+        self.pull.end(distance, self._squares)
         self.starts.end(target)
         self.dual.end_round()
 
     def report(self) -> Mapping[str, Any]:
-        """Mean shares of the experts, λ of the next round and the outer rate."""
-        shares = (self._shares / self.problem.num_slots).T
-        return {
-            "expert_shares": shares.reshape(*self._batch, -1),
-            "pull": np.reshape(np.asarray(self.pull.value()), self._batch),
-            "outer_rate": np.reshape(self.starts.rate(), self._batch),
+        """Shares of the experts, λ of the next round, the outer rate; terms of the guarantee.
+
+        ``expert_bound`` is min_c ½cλ_tD_t² + G_t²/(2cλ_t) over the leaders (NaN in round 1), and
+        ``mixing_gap`` the round's growth of AdaHedge's Σδ.
+        """
+        told: dict[str, Any] = {
+            f"experts/{name}": share for name, share in zip(self._names, self._shares)
         }
+        told |= {"λ/λ": np.asarray(self.pull.value()), "outer loop/rate": self.starts.rate()}
+        told |= {"expert_bound": self._bound, "mixing_gap": self._gap}
+        return {name: np.reshape(value, self._batch) for name, value in told.items()}
 
 
 def _mean_diagonal(matrix: Floats) -> Floats:

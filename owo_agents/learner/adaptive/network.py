@@ -166,11 +166,11 @@ class NetworkAdaptive(Agent):
         self.dual.end_round()
 
     def report(self) -> Mapping[str, Any]:
-        batch = self.model.shape[:-1]
-        return {
-            "step_size": np.reshape(self.step.rate, batch),
-            "start_shares": self.starts.mix.shares.T.reshape(*batch, -1),
-        }
+        """The last step size, and the shares of the starts."""
+        starts = self.starts
+        told = {f"starts/{name}": share for name, share in zip(starts.names, starts.mix.shares)}
+        told |= {"step/η": self.step.rate}
+        return {name: np.reshape(value, self.model.shape[:-1]) for name, value in told.items()}
 
 
 def _dot(one: Floats, other: Floats) -> Floats:

@@ -21,8 +21,8 @@ from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
 from owo_env.problem import Problem
 
-OUTER = (0.0, 0.1, 1.0)
-"""Outer rates, each at least 1/t where it is 0: running mean, Reptile, continue."""
+OUTER = {"running mean": 0.0, "reptile": 0.1, "continue": 1.0}
+"""Outer rates; 0 stands for 1/t."""
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Multiples of the isotropic ARUBA step."""
 MATRIX_SCALES = (0.5, 1.0, 2.0)
@@ -119,15 +119,20 @@ class WeightedAdaptive(Agent):
         self.rounds += 1
         away = streams_last(info["fairest_model"], 1)[:, None] - self.starts
         self.distances = self.distances + away[:, None] * away
-        rates = np.array([max(rate, 1 / self.rounds) if rate == 0 else rate for rate in OUTER])
+        rates = np.array([rate or 1 / self.rounds for rate in OUTER.values()])
         self.starts = self.starts + rates[:, None] * away
 
     def report(self) -> Mapping[str, Any]:
+        """The shares of the outer loops, and of the kinds of step."""
         shares = self.mix.shares.reshape(len(OUTER), self._per_outer, -1)
-        return {
-            "outer_shares": sum_over(shares, 1).T.reshape(*self._batch, -1),
-            "expert_shares": sum_over(shares, 0).T.reshape(*self._batch, -1),
-        }
+        outer, steps = sum_over(shares, 1), sum_over(shares)
+        count = len(SCALES)
+        told = {f"outer loop/{name}": share for name, share in zip(OUTER, outer)}
+        told |= {"steps/fixed": steps[0], "steps/constant": sum_over(steps[1 : 1 + count])}
+        told |= {"steps/falling": sum_over(steps[1 + count : 1 + 2 * count])}
+        if self.matrices:
+            told |= {"steps/matrix": sum_over(steps[1 + 2 * count :])}
+        return {name: np.reshape(value, self._batch) for name, value in told.items()}
 
     def _mixed(self) -> Floats:
         """The played model (d, N)."""
