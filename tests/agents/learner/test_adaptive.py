@@ -149,7 +149,7 @@ def log_side(played, held, l_max=6.0):
 
 @pytest.mark.parametrize("adversary", ["none", "blocks"])
 def test_the_primal_guarantee_holds_in_every_round(adversary, monkeypatch):
-    """docs/agents/adaptive.md: the leaders' bound on R^θ, both its sides, and the price of mixing."""
+    """docs/agents/adaptive.md: the leaders' bound on R^θ and the price of mixing."""
     monkeypatch.setattr(quadratic, "SWEEPS", 300)
     env = gym.make(ID, num_slots=16, adversary=adversary, gradients="per_user")
     agent = convex.ConvexAdaptive(env.unwrapped.problem, reweight=False)
