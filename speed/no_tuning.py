@@ -84,14 +84,46 @@ def tuned(given: dict[str, Any], agent: str, rounds: int) -> float | None:
     return found[best][2]
 
 
+def summary(path: Path) -> str:
+    """A Markdown table: `owo-adaptive` beside the best of all others at their best step."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        name, agent, tune = line["run"]
+        label = f"{agent}, tuned" if tune else agent
+        found.setdefault(name, {})[label] = np.array(line["regret"])
+    rows, ratios = [], []
+    for name, runs in found.items():
+        ours = runs.pop("owo-adaptive", None)
+        if ours is None or not runs:
+            continue
+        best = min(runs, key=lambda label: runs[label].mean())
+        difference = ours - runs[best]
+        margin = 2.776 * difference.std(ddof=1) / len(ours) ** 0.5  # Student's, five seeds
+        better = ours.mean() <= runs[best].mean() + 0.05 * abs(runs[best].mean())
+        ratios.append(better)
+        rows.append(
+            f"| {name} | {ours.mean():.4f} ± {ours.std(ddof=1) / len(ours) ** 0.5:.4f} | {best} "
+            f"| {runs[best].mean():.4f} | {difference.mean():+.4f} ± {margin:.4f} "
+            f"| {runs['owo-fmtl'].mean():.4f} | {'yes' if better else '**no**'} |"
+        )
+    head = "| setting | owo-adaptive | best other | its regret | difference (95%) | owo-fmtl | within 5% |"
+    rule = "|---|--:|---|--:|--:|--:|---|"
+    return "\n".join([head, rule, *rows, "", f"{sum(ratios)} of {len(ratios)} within 5%"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=48)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--agents", nargs="*", default=["owo-adaptive", *CHEAP, *DEAR])
+    parser.add_argument("--summary", action="store_true", help="print the file's table")
     parser.add_argument("--no-tune", action="store_true")
     parser.add_argument("--longest", type=int, default=128, help="the largest m of the sinusoid")
     args = parser.parse_args()
+    if args.summary:
+        print(summary(args.out))
+        return
     args.out.parent.mkdir(parents=True, exist_ok=True)
     lines = args.out.read_text(encoding="utf-8").splitlines() if args.out.exists() else []
     done = {tuple(json.loads(line)["run"]) for line in lines}
