@@ -107,7 +107,7 @@ def summary(path: Path) -> str:
             f"| {runs[best].mean():.4f} | {difference.mean():+.4f} ± {margin:.4f} "
             f"| {runs['owo-fmtl'].mean():.4f} | {'yes' if better else '**no**'} |"
         )
-    head = "| setting | owo-adaptive | best other | its regret | difference (95%) | owo-fmtl | within 5% |"
+    head = "| setting | owo-adaptive | best other | its | difference (95%) | owo-fmtl | within 5% |"
     rule = "|---|--:|---|--:|--:|--:|---|"
     return "\n".join([head, rule, *rows, "", f"{sum(ratios)} of {len(ratios)} within 5%"])
 
