@@ -15,6 +15,11 @@ register("owo-normalized", owo_normalized, "control: OWO-FMTL's shares at a cons
 
 for _name, _path, _summary in (
     (
+        "owo-adaptive",
+        "learner.adaptive:owo_adaptive",
+        "tunes itself: experts on learned curvature, step, outer rate; the one to take",
+    ),
+    (
         "ftl",
         "rivals.online:FollowTheLeader",
         "rival: dual follow-the-leader, p = (mean utility)^−α",

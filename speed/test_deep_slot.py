@@ -140,3 +140,8 @@ def test_per_user_gradients_cost_little_more_than_weighted_ones(settings, limit)
 def test_slots_per_second_on_the_gpu():
     times = interleaved(through_gym(device="cuda"), through_gym(), clock=perf_counter)
     print(f"\nGPU / CPU seconds a slot: {np.median(times[0]) / np.median(times[1]):.2f}")
+
+
+def test_what_nobody_tunes_against_owo_fmtl():
+    times = interleaved(through_gym("owo-adaptive"), through_gym())
+    report("slot of owo-adaptive / of OWO-FMTL", times, 1.02)

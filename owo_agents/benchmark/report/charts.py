@@ -260,6 +260,26 @@ def _validation(board: Board) -> Chart:
     return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
 
 
+def _learned(board: Board) -> Chart:
+    """What agents report as ``group/name``: a panel for each group of an agent."""
+    panels, labels = [], []
+    for label, by_seed in board.runs.items():
+        runs = list(by_seed.values())
+        keys = [key for key in runs[0].extras if "/" in key]
+        keys = [key for key in keys if all(np.ndim(run.extras.get(key, 0.0)) == 1 for run in runs)]
+        for group in dict.fromkeys(key.partition("/")[0] for key in keys):
+            own = [key for key in keys if key.startswith(f"{group}/")]
+            series = [_curve(key.partition("/")[2], runs, _extra(key)) for key in own]
+            panels.append(_focused(f"{label}: {group}", group, series))
+            labels += [s.label for s in series]
+    caption = "What an agent learned of its own settings, by round, moving mean."
+    return Chart("learned", "Learned settings", caption, panels, list(dict.fromkeys(labels)))
+
+
+def _extra(key: str) -> Callable[[Result], Floats]:
+    return lambda result: _moving_mean(result.extras[key])
+
+
 # By the names in vocabulary.CHARTS.
 _MAKERS: dict[str, Callable[[Board], Chart]] = {
     "progress": _progress,
@@ -269,6 +289,7 @@ _MAKERS: dict[str, Callable[[Board], Chart]] = {
     "validation": _validation,
     "trade-off": _trade_off,
     "weights": _weights,
+    "learned": _learned,
 }
 
 

@@ -9,7 +9,10 @@ from owo_agents.registry import resolve
 from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
-CHARTS = ("progress", "accumulated", "ranking", "users", "validation", "trade-off", "weights")
+CHARTS = (
+    *("progress", "accumulated", "ranking", "users"),
+    *("validation", "trade-off", "weights", "learned"),
+)
 """Charts of a leaderboard that ``charts`` may name."""
 
 LAST = 20

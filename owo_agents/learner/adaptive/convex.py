@@ -1,0 +1,178 @@
+"""The convex form of `owo-adaptive`: experts on quadratic surrogates, mixed by AdaHedge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.carrying import Carries
+from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
+from owo_agents.learner.adaptive.experts import Experts
+from owo_agents.learner.adaptive.leader import Leader
+from owo_agents.learner.adaptive.starts import Starts
+from owo_agents.learner.adaptive.streams import streams_last, sum_over
+from owo_agents.learner.weighting import Constant
+from owo_env import checks
+from owo_env.problem import Problem
+
+LEADERS = (0.25, 1.0, 4.0, 16.0, 1e6)
+TRACKERS = (0.25, 1.0, 4.0)
+OUTER_RATES = (0.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+class Pull(Carries):
+    """λ_t = √(Σ_{s<t}G_s²/Σ_{s<t}D_s²): how strongly a round's experts are held at its start.
+
+    ARUBA (Khodak, Balcan and Talwalkar, NeurIPS 2019): G_s² = Σ_i‖Σ_k p_k∇u_k‖², D_s² =
+    ‖θ*_s − x_s‖². Nobody knows it in round 1.
+    """
+
+    carried = ("distances", "squares")
+    distances: Any = None  # ΣD², (N,)
+    squares: Any = None  # ΣG²
+
+    def value(self) -> Floats | None:
+        """λ_t (N,); None in round 1."""
+        if self.distances is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.sqrt(self.squares / self.distances)
+        return np.nan_to_num(ratio, nan=0.0, posinf=1e75)  # no distance: held for good
+
+    def end(self, distance: Floats, squares: Floats) -> None:
+        """Learn a round's D² and G²."""
+        self.distances = distance if self.distances is None else self.distances + distance
+        self.squares = squares if self.squares is None else self.squares + squares
+
+
+class ConvexAdaptive(Agent):
+    """Knows K, d, m, the notion of fairness, x_1 and the projection onto Θ, and tunes nothing.
+
+    Args:
+        problem: A convex problem that reveals θ*.
+        leaders, trackers: The c that hold them, in units of λ_t; a leader of 1 plays the first
+            round alone, and has half of the prior.
+        outer_rates: Of the outer loop; the first has half of the prior, 0 is the running mean.
+        dual: ``"leader"``, or ``"equal"`` constant priorities, to show what fair ones earn.
+        curvature: False takes it away.
+        reweight: False lets a past slot count with the priorities of its time, as the proved
+            guarantee wants it.
+        pull: λ for good, instead of what is learned.
+
+    Raises:
+        ValueError: A problem that reveals no θ*, or an argument outside its domain.
+    """
+
+    gradients: ClassVar[str | None] = "per_user"
+    carried = ("dual", "pull", "mix", "starts")
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        leaders: Sequence[float] = LEADERS,
+        trackers: Sequence[float] = TRACKERS,
+        outer_rates: Sequence[float] = OUTER_RATES,
+        dual: str = "leader",
+        curvature: bool = True,
+        reweight: bool = True,
+        pull: float | None = None,
+    ) -> None:
+        super().__init__(problem)
+        if not (problem.convex and problem.hindsight):
+            raise ValueError("feedback='per_user': needs convex losses and a revealed θ*")
+        for name, given, low, high in (
+            ("leaders", leaders, 0.0, np.inf),
+            ("trackers", trackers, 0.0, np.inf),
+            ("outer_rates", outer_rates, 0.0, 1.0),
+        ):
+            for value in given:
+                checks.number(name, value, low=low, high=high, open_low=name != "outer_rates")
+        if 1.0 not in leaders:
+            raise ValueError(f"leaders={leaders!r}: must have 1.0, which plays the first round")
+        if not outer_rates:
+            raise ValueError("outer_rates: must have at least one")
+        checks.one_of("dual", dual, ("leader", "equal"))
+        self._held = None if pull is None else checks.number("pull", pull, low=0.0, open_low=True)
+        self._grid = tuple(leaders), tuple(trackers), curvature, reweight
+        self._main = tuple(leaders).index(1.0)
+        self._names = [f"leader {c:g}" for c in leaders] + [f"tracker {c:g}" for c in trackers]
+        self.dual = Leader(problem) if dual == "leader" else Constant(problem)
+        self.pull = Pull()
+        self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
+        self.starts = Starts(tuple(outer_rates))
+        self._slot: int | None = None
+
+    def begin_round(self, obs: Observation, info: Info) -> None:
+        problem, self._batch = self.problem, np.shape(obs["slot"])
+        n = int(np.prod(self._batch))
+        x_1 = np.repeat(problem.initial_model.astype(float)[:, None], n, 1)
+        self._start = self.model = self.starts.begin(x_1)
+        self.mix.begin(n)
+        self.experts = Experts(problem, *self._grid, start=self._start)
+        self.weights = self.dual.begin_round(self._batch)
+        self._lambda = self.pull.value() if self._held is None else np.full(n, self._held)
+        self._gap = np.asarray(self.mix.gap)
+        self._squares, self._shares = np.zeros(n), np.zeros((len(self.mix.shares), n))
+        self._slot = 0
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
+        model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
+        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
+
+    def learn(self, obs: Observation, info: Info) -> None:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        self._slot += 1
+        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
+        p, u = streams_last(self.weights, 1), streams_last(obs["utilities"], 1)
+        gradients = streams_last(obs["gradients"], 2)
+        ascent = sum_over(p * gradients, -2)
+        self._squares = self._squares + sum_over(ascent * ascent)
+        curvature = self.experts.learn(self.model, u, gradients, p)
+        if self._lambda is None:  # no other scale than the curvature, and one expert alone
+            self.experts.move(_mean_diagonal(curvature) / self._slot)
+            self.model = self.experts.models[:, self._main]
+        else:
+            away = self.experts.models - self.model[:, None]
+            self.mix.update(-sum_over(ascent[:, None] * away))
+            self.experts.move(self._lambda)
+            self.model = self.mix.mean(self.experts.models.swapaxes(0, 1))
+        self._shares = self._shares + self.mix.shares
+
+    def end_round(self, obs: Observation, info: Info) -> None:
+        target = streams_last(info["fairest_model"], 1)
+        distance = sum_over(np.square(target - self._start))
+        self._shares = self._shares / self.problem.num_slots
+        self._gap = np.asarray(self.mix.gap) - self._gap
+        self._bound = np.full(distance.shape, np.nan)
+        if self._lambda is not None:
+            held = np.array(self._grid[0])[:, None] * self._lambda
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self._bound = (held / 2 * distance + self._squares / (2 * held)).min(axis=0)
+        self.pull.end(distance, self._squares)
+        self.starts.end(target)
+        self.dual.end_round()
+
+    def report(self) -> Mapping[str, Any]:
+        """Shares of the experts, λ of the next round, the outer rate; terms of the guarantee.
+
+        ``expert_bound`` is min_c ½cλ_tD_t² + G_t²/(2cλ_t) over the leaders (NaN in round 1), and
+        ``mixing_gap`` the round's growth of AdaHedge's Σδ.
+        """
+        told: dict[str, Any] = {
+            f"experts/{name}": share for name, share in zip(self._names, self._shares)
+        }
+        told |= {"λ/λ": np.asarray(self.pull.value()), "outer loop/rate": self.starts.rate()}
+        told |= {"expert_bound": self._bound, "mixing_gap": self._gap}
+        return {name: np.reshape(value, self._batch) for name, value in told.items()}
+
+
+def _mean_diagonal(matrix: Floats) -> Floats:
+    """tr/d of (d, d, N)."""
+    return sum_over(np.stack([matrix[j, j] for j in range(len(matrix))])) / len(matrix)

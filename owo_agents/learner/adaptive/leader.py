@@ -1,0 +1,40 @@
+"""The dual by follow-the-leader, which starts a round where the rounds before have been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from owo_agents.agent import Floats
+from owo_agents.learner.weighting import Weighting
+
+
+class Leader(Weighting):
+    """p = ∂F/∂u at the mean utilities of the round so far, clipped to their bounds.
+
+    The first slot takes those at the mean over the rounds before, in round 1 the centre's.
+    """
+
+    carried = ("rounds", "served")
+    rounds = 0
+    served: Any = None  # v, the running mean of mean utilities, (..., K)
+
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
+        self._sum = np.zeros((*batch, self.problem.num_users))
+        self._slot = 0
+        return super().begin_round(batch) if self.served is None else self.leading(self.served)
+
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
+        self._sum, self._slot = self._sum + utilities, slot
+        return self.leading(self._sum / slot)
+
+    def end_round(self) -> None:
+        self.rounds += 1
+        means = self._sum / self._slot
+        v = means if self.served is None else self.served
+        self.served = v + (means - v) / self.rounds
+
+    def leading(self, means: Floats) -> Floats:
+        """∂F/∂u at mean utilities, none above u_max; (..., K)."""
+        return self.problem.fairness.priorities(np.minimum(means, self.problem.utility_bounds[1]))

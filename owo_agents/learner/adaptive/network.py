@@ -1,0 +1,180 @@
+"""The network form of `owo-adaptive`: no θ*, a large d, one weighted gradient a slot.
+
+A step that nobody tunes: gradients scaled by coordinate as Adam does (Kingma and Ba, 2015), and
+η_i = max(.03‖x_1‖, max_{j≤i}‖θ_j − x_1‖)/√(Σ_{j≤i}‖r_j‖²) over the whole stream, distance over
+gradients (Ivgi, Hinder and Carmon, ICML 2023). Not proved; measured in docs/results/adaptive.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.carrying import Carries
+from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
+from owo_agents.learner.adaptive.leader import Leader
+from owo_env import checks
+from owo_env.problem import Problem
+
+STARTS = ("continue", "running-mean", "reptile")
+"""The outer loops whose starts are mixed."""
+TRUST = 0.99
+"""The prior share of the first: chosen on Rainbow MNIST's seeds 1000 to 1003."""
+
+_NUDGE = 0.03
+_DECAY = 0.9
+_REPTILE = 0.1
+
+
+class AdaptiveStep(Carries):
+    """θ + η r along scaled gradients r, over arrays (..., d).
+
+    Args:
+        origin: x_1, (d,).
+
+    Attributes:
+        reach: max ‖θ_j − x_1‖ so far, (...).
+        travelled: Σ‖r_j‖² so far, (...).
+        second: The running mean of g², (..., d).
+        slots: How many were played.
+        rate: η of the last slot, (...).
+    """
+
+    carried = ("reach", "travelled", "second", "slots")
+
+    def __init__(self, origin: Floats) -> None:
+        self._origin = origin
+        self.reach: Any = _NUDGE * (float(np.linalg.norm(origin.astype(float))) or 1.0)
+        self.travelled: Any = 0.0
+        self.second: Any = None
+        self.slots = 0
+        self.rate: Any = 0.0
+
+    def update(self, model: Floats, gradient: Floats) -> Floats:
+        """The next model."""
+        if self.second is None:
+            self.second = np.zeros_like(gradient)
+        self.slots += 1
+        square = gradient * gradient
+        square *= 1 - _DECAY
+        self.second *= _DECAY
+        self.second += square
+        scale = np.sqrt(self.second, out=square)
+        scale *= (gradient.shape[-1] / (1 - _DECAY**self.slots)) ** 0.5
+        scale[scale == 0] = 1.0  # its gradient is 0 as well
+        scaled = np.divide(gradient, scale, out=scale)
+        self.travelled = self.travelled + _dot(scaled, scaled)
+        away = model - self._origin
+        self.reach = np.maximum(self.reach, np.sqrt(_dot(away, away)))
+        self.rate = self.reach / np.sqrt(np.maximum(self.travelled, np.finfo(float).tiny))
+        scaled *= np.asarray(self.rate, scaled.dtype)[..., None]
+        scaled += model
+        return scaled
+
+
+class MixedStarts(Carries):
+    """x_{t+1}: the starts of several outer loops, mixed by how the gradients speak of them.
+
+    Args:
+        names: The outer loops, the one trusted most first.
+
+    Attributes:
+        candidates: Their starts X_o, (O, ..., d).
+        start: x_t, their mean, (..., d).
+        rounds: How many were played.
+        mix: Their shares.
+    """
+
+    carried = ("candidates", "start", "rounds", "mix")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            checks.one_of("starts", name, STARTS)
+        self.names, self.rounds = names, 0
+        self.candidates: Any = None
+        self.start: Any = None
+        self.mix = AdaHedge(prior(len(names), share=TRUST))
+
+    def begin(self, initial: Floats) -> Floats:
+        """x_t; ``initial`` is x_1 in the same shape."""
+        self.mix.begin(initial[..., 0].size)
+        if self.candidates is None:
+            return initial.copy()
+        shares = self.mix.shares.reshape(len(self.names), *initial.shape[:-1], 1)
+        self.start = np.sum(shares.astype(initial.dtype) * self.candidates, axis=0)
+        return self.start
+
+    def update(self, gradient: Floats) -> None:
+        """Learn from a slot: −g·X_o is the start's linear loss."""
+        if self.candidates is not None:
+            played = _dot(gradient, self.start)
+            gains = [_dot(gradient, x) - played for x in self.candidates]
+            self.mix.update(-np.reshape(gains, (len(gains), -1)))
+
+    def end(self, model: Floats) -> None:
+        """Learn from the round's last model."""
+        self.rounds += 1
+        if self.candidates is None:
+            self.candidates = np.stack([model] * len(self.names))
+        for name, x in zip(self.names, self.candidates):
+            rate = {"continue": 1.0, "running-mean": 1 / self.rounds, "reptile": _REPTILE}[name]
+            x += np.asarray(rate, x.dtype) * (model - x)
+
+
+class NetworkAdaptive(Agent):
+    """Plays networks: nothing to tune, one weighted gradient a slot, memory of a few models.
+
+    Args:
+        problem: The problem.
+        starts: The outer loops to mix, the one trusted most first.
+    """
+
+    gradients: ClassVar[str | None] = "weighted"
+    carried = ("step", "starts", "dual")
+
+    def __init__(self, problem: Problem, starts: tuple[str, ...] = STARTS) -> None:
+        super().__init__(problem)
+        self.step, self.starts = AdaptiveStep(problem.initial_model), MixedStarts(starts)
+        self.dual = Leader(problem)
+        self._slot: int | None = None
+
+    def begin_round(self, obs: Observation, info: Info) -> None:
+        batch, x_1 = np.shape(obs["slot"]), self.problem.initial_model
+        self.model = self.starts.begin(np.broadcast_to(x_1, (*batch, len(x_1))))
+        self.weights = self.dual.begin_round(batch)
+        self._slot = 0
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
+        return {"model": self.model, "weights": self.weights}
+
+    def learn(self, obs: Observation, info: Info) -> None:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        self._slot += 1
+        gradient = obs["gradient"]
+        self.starts.update(gradient)
+        self.model = self.problem.project(self.step.update(self.model, gradient))
+        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
+
+    def end_round(self, obs: Observation, info: Info) -> None:
+        self.starts.end(self.model)
+        self.dual.end_round()
+
+    def report(self) -> Mapping[str, Any]:
+        """The last step size, and the shares of the starts."""
+        starts = self.starts
+        told = {f"starts/{name}": share for name, share in zip(starts.names, starts.mix.shares)}
+        told |= {"step/η": self.step.rate}
+        return {name: np.reshape(value, self.model.shape[:-1]) for name, value in told.items()}
+
+
+def _dot(one: Floats, other: Floats) -> Floats:
+    """Over the last axis; (...)."""
+    if one.ndim == 1:
+        return np.dot(one, other)
+    return np.einsum("...d,...d->...", one, other)
