@@ -43,8 +43,12 @@ def number(
     open_low: bool = False,
 ) -> float:
     """``value`` as a finite float within [low, high] (or (low, high]), or ValueError."""
-    good = hasattr(value, "__float__") and not isinstance(value, bool)
-    number_ = float(value) if good else math.nan  # type: ignore[arg-type]
+    # A text, or one with an imaginary part, is no number though NumPy's can be made into floats.
+    good = not isinstance(value, bool | np.bool_ | str | np.complexfloating)
+    try:
+        number_ = float(value) if good and hasattr(value, "__float__") else math.nan  # type: ignore[arg-type]
+    except TypeError:  # arrays have __float__, whatever they hold
+        number_ = math.nan
     below = number_ <= low if open_low else number_ < low
     if not math.isfinite(number_) or below or number_ > high:
         left = "(" if open_low else "["
@@ -73,12 +77,19 @@ def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
 
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:
     """``value`` as an int within [low, high], or ValueError."""
-    good = hasattr(value, "__index__") and not isinstance(value, bool)
-    index = operator.index(value) if good else low - 1  # type: ignore[arg-type]
+    try:
+        index = low - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # arrays have __index__, whatever they hold
+        index = low - 1
     if index < low or (high is not None and index > high):
         upper = "" if high is None else f" and at most {high}"
         raise ValueError(f"{argument}={value!r}: must be a whole number, at least {low}{upper}")
     return index
+
+
+def seed(argument: str, value: object) -> int | None:
+    """``value`` as Gymnasium takes a seed, an int ≥ 0 or None; ValueError for anything else."""
+    return None if value is None else whole(argument, value, low=0)
 
 
 def keywords(

@@ -65,10 +65,13 @@ class Problem:
             l_max = checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
             self._keep("l_max", l_max)
         if self.model_bounds is not None:
-            if len(self.model_bounds) != 2:
-                raise ValueError(f"model_bounds={self.model_bounds!r}: must be a pair (low, high)")
-            left = checks.number("model_bounds[0]", self.model_bounds[0])
-            right = checks.number("model_bounds[1]", self.model_bounds[1], low=left, open_low=True)
+            try:
+                left, right = self.model_bounds
+            except (TypeError, ValueError):
+                text = f"model_bounds={self.model_bounds!r}: must be a pair (low, high)"
+                raise ValueError(text) from None
+            left = checks.number("model_bounds[0]", left)
+            right = checks.number("model_bounds[1]", right, low=left, open_low=True)
             self._keep("model_bounds", (left, right))
         self._keep("initial_model", self._start())
         self._judge()
@@ -81,6 +84,8 @@ class Problem:
 
     def _start(self) -> NDArray[np.floating]:
         x = np.array(self.initial_model)
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"initial_model has {x.dtype} entries: must be real numbers")
         if x.dtype.kind != "f":
             x = x.astype(float)  # else all models would be whole numbers
         if x.shape != (self.dim,):
@@ -90,8 +95,12 @@ class Problem:
             raise ValueError(
                 f"initial_model is {x[j]} at index {j}: must be finite and in [{low:g}, {high:g}]"
             )
-        x.setflags(write=False)
-        return x
+        return np.frombuffer(x.tobytes(), x.dtype)  # of bytes, which nobody can make writable
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a copy or a pickle keeps; its arrays are as safe."""
+        vars(self).update(state)
+        self._keep("initial_model", self._start())
 
     def _judge(self) -> None:
         """Agree on ``fairness`` and ``alpha``."""

@@ -62,7 +62,10 @@ class ByCoordinate(Initialization):
     """An initialization whose :meth:`_next` is the same formula for a number as for an array."""
 
     def starts(self, targets: Floats) -> Floats:
-        x: list[float] = self.begin_round(()).tolist()
+        start = self.begin_round(())
+        if start.dtype != np.float64:  # numbers would not be rounded as arrays are
+            return super().starts(targets)
+        x: list[float] = start.tolist()
         low, high = self.problem.model_bounds or (-math.inf, math.inf)
         found = []
         for target in targets.tolist():  # numbers cost less than arrays of a few

@@ -23,7 +23,7 @@ from owo_agents.playing.loop import RoundRecord, play
 from owo_env import checks, files
 
 FORMAT = 2
-_ARRAY, _TEXT = "array", "text"  # the keys that mark an array's place in the JSON tree
+_ARRAY, _TEXT, _TENSOR = "array", "text", "tensor"  # what marks an array's place in the JSON tree
 
 
 def resume(
@@ -140,6 +140,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     """The tree as plain JSON, its arrays moved to ``arrays`` under numbers."""
+    if isinstance(tree, torch.Tensor):  # by its bytes, since NumPy has not all of torch's types
+        flat = tree.detach().cpu().contiguous().reshape(-1)
+        raw = _lift(flat.view(torch.uint8).numpy(), arrays)
+        return {_TENSOR: [raw, str(tree.dtype).removeprefix("torch."), list(tree.shape)]}
     if isinstance(tree, np.ndarray):
         if tree.dtype.kind == "U":
             return {_TEXT: tree.tolist()}
@@ -147,7 +151,7 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         arrays[name] = np.ascontiguousarray(tree).reshape(tree.shape)
         return {_ARRAY: name}
     if isinstance(tree, Mapping):
-        if any(not isinstance(key, str) for key in tree) or set(tree) in ({_ARRAY}, {_TEXT}):
+        if any(not isinstance(key, str) for key in tree) or _marked(tree):
             raise TypeError(f"a checkpoint's mappings have names as keys: {list(tree)}")
         return {key: _lift(value, arrays) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -157,9 +161,18 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
 
 def _lower(node: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
     """The inverse of :func:`_lift` at one mapping; tuples come back as lists."""
-    if set(node) == {_ARRAY}:
+    mark, *_ = _marked(node) or [""]
+    if mark == _ARRAY:
         return arrays[node[_ARRAY]]
-    return np.array(node[_TEXT]) if set(node) == {_TEXT} else node
+    if mark == _TENSOR:
+        raw, kind, shape = node[_TENSOR]
+        return torch.from_numpy(raw.copy()).view(getattr(torch, kind)).reshape(shape)
+    return np.array(node[_TEXT]) if mark == _TEXT else node
+
+
+def _marked(node: Mapping[str, Any]) -> set[str]:
+    """The mark of a mapping that stands for an array; empty of any other."""
+    return set(node) & {_ARRAY, _TEXT, _TENSOR} if len(node) == 1 else set()
 
 
 def _differences(there: Any, here: Any, place: str = "") -> str:
