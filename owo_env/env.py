@@ -173,7 +173,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         except FloatingPointError as error:
             raise self._located(error) from None
         slot = score.slot
-        gradient = np.asarray(gradient, self._dtype)
+        gradient = real(gradient, self._dtype)
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
         info = {"round": self._round, "slot": slot, **stream.slot_info()}
         done = slot == self.problem.num_slots

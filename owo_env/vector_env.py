@@ -167,7 +167,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         utilities, gradient = batch.play(self._next_slot(), model, weights, self._per_user, live)
         rewards = self._scores.add(utilities.T, None if over is None else live)
         slot = self._scores.slot
-        gradient = np.asarray(gradient, self._dtype)
+        gradient = real(gradient, self._dtype)
         obs = {"utilities": utilities, self._gradient_key: gradient, "slot": slot.copy()}
         told = batch.slot_info()
         done = slot == self.problem.num_slots

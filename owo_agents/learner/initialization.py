@@ -36,7 +36,7 @@ class Initialization(Part):
         """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""
         self.rounds += 1
         x = self.begin_round(target.shape[:-1])
-        self.x = self.problem.project(self._next(x, target).astype(x.dtype, copy=False))
+        self.x = self.problem.project(self._next(x, target).astype(x.dtype))
 
     def starts(self, targets: Floats) -> Floats:
         """x_t of each of T rounds of one stream whose θ*_t are known beforehand; learns from all.

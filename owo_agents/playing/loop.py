@@ -101,11 +101,14 @@ def play(
             "certify=True: the environment reveals no fairest model to compare with, or is no "
             "native one (Gymnasium's Sync- and AsyncVectorEnv)"
         )
+    return _rounds(agent.environment(env), agent, rounds, _seed(env, seed), certify)
+
+
+def _seed(env: Any, seed: Any) -> Any:
+    """``seed`` in the type that ``env.reset`` takes."""
     if isinstance(env, VectorEnv) and np.ndim(seed) == 1:
-        seed = [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seed)]
-    else:
-        seed = checks.seed("seed", seed)
-    return _rounds(agent.environment(env), agent, rounds, seed, certify)
+        return [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seed)]
+    return checks.seed("seed", seed)
 
 
 def check_rounds(env: Any, rounds: int) -> None:

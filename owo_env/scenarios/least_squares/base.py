@@ -6,6 +6,7 @@ N, so that both have the same data and the same physics.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -305,7 +306,8 @@ class LeastSquaresStream(Stream):
 
     def state_dict(self) -> dict[str, Any]:
         batch = self.batch
-        return {"generator": self._before, "round": int(batch.round[0]), "row": int(batch.row[0])}
+        before = copy.deepcopy(self._before)
+        return {"generator": before, "round": int(batch.round[0]), "row": int(batch.row[0])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw the saved round's block again."""
