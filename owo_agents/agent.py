@@ -23,6 +23,12 @@ Floats = NDArray[np.floating]
 _FITS = ("num_users", "dim", "num_slots", "fairness", "model_bounds")
 
 
+def misfit(one: Problem, other: Problem) -> tuple[str, Any, Any] | None:
+    """What an agent of one problem would do wrong in the other: a name and both values."""
+    both = ((name, getattr(one, name), getattr(other, name)) for name in _FITS)
+    return next((found for found in both if found[1] != found[2]), None)
+
+
 class Agent(Carries, ABC):
     """A learner: it plays a shared model θ and priorities p in every slot.
 
@@ -92,14 +98,13 @@ class Agent(Carries, ABC):
 
     def check(self, env: Any) -> None:
         """Raise ValueError unless the agent was made for an environment like ``env``."""
-        there = problem_of(env)
-        for name in _FITS if hasattr(self, "problem") else ():  # a class of somebody's own
-            ours, theirs = getattr(self.problem, name), getattr(there, name)
-            if ours != theirs:
-                raise ValueError(
-                    f"agent {self} was made for {name}={ours!r}, the environment has "
-                    f"{name}={theirs!r}: make it for this one"
-                )
+        own = getattr(self, "problem", None)  # a class of somebody's own may have none
+        if own is not None and (found := misfit(own, problem_of(env))):
+            name, ours, theirs = found
+            raise ValueError(
+                f"agent {self} was made for {name}={ours!r}, the environment has "
+                f"{name}={theirs!r}: make it for this one"
+            )
         given = attribute(env, "gradients")
         if self.gradients not in (None, given):
             checks.one_of(f"gradients of agent {self}", self.gradients, GRADIENTS)

@@ -41,7 +41,7 @@ class DualScalarizer(Scalarizer, Stateful):
         alpha: Fairness parameter α ≥ 0; at 0 priorities stay 1.
 
     Attributes:
-        priorities: p, a buffer of the shape of the losses.
+        priorities: p, a buffer of the shape of the losses; float32, unless moved by ``to``.
         slot: Slots seen since the last :meth:`reset`, a buffer.
 
     Raises:
@@ -64,7 +64,7 @@ class DualScalarizer(Scalarizer, Stateful):
         self.fairness = AlphaFair(users, utility_bounds, alpha)
         low, high = self.fairness.utility_bounds
         self.max_loss = checks.number("max_loss", max_loss, low=low, high=high, open_low=True)
-        self.register_buffer("priorities", torch.empty(size))
+        self.register_buffer("priorities", torch.empty(size, dtype=torch.float32))
         self.register_buffer("slot", torch.zeros((), dtype=torch.int64))
         self.reset()
 
@@ -75,7 +75,7 @@ class DualScalarizer(Scalarizer, Stateful):
             ValueError: The losses are of another shape.
         """
         self._check(values)
-        return (self.priorities * values).sum()
+        return (self.priorities.clone() * values).sum()  # update() may come before backward()
 
     @torch.no_grad()
     def update(self, values: Tensor, /) -> None:

@@ -18,7 +18,16 @@ from owo_env.render import Display
 from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
 from owo_env.scenarios.hindsight import fairest_of_stream
 from owo_env.score import Score
-from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, within, zeros
+from owo_env.spaces import (
+    FLOAT,
+    GRADIENTS,
+    action_space,
+    bad_action,
+    observation_space,
+    real,
+    within,
+    zeros,
+)
 
 Floats = NDArray[np.floating]
 
@@ -128,10 +137,11 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             options: Passed to the scenario; ``reset_heads=True`` gives users fresh heads.
 
         Raises:
-            ValueError: An option that the scenario does not have.
+            ValueError: ``seed`` is no whole number ≥ 0, or an option that the scenario does not
+                have.
         """
         options = reset_options(self.scenario, options)
-        super().reset(seed=seed)
+        super().reset(seed=checks.seed("seed", seed))
         stream = self._restart() if seed is not None or self._stream is None else self._stream
         stream.open_round(options)
         self._round, self._playing, self._over = self._round + 1, True, False
@@ -164,6 +174,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         except FloatingPointError as error:
             raise self._located(error) from None
         slot = score.slot
+        gradient = real(gradient, self._dtype)
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
         info = {"round": self._round, "slot": slot, **stream.slot_info()}
         done = slot == self.problem.num_slots
@@ -233,10 +244,13 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """The action's arrays."""
         problem = self.problem
         try:
-            model = np.asarray(action["model"], self._dtype)
-            weights = np.asarray(action["weights"], np.float64)
-        except (TypeError, KeyError, ValueError) as error:
-            text = f"action={action!r}: must be a mapping with the arrays 'model' and 'weights'"
+            model = real(action["model"], self._dtype)
+            weights = real(action["weights"], FLOAT)
+        except (TypeError, KeyError, ValueError, RuntimeError) as error:
+            text = (
+                f"action={action!r}: must be a mapping with the arrays 'model' and 'weights' "
+                f"({error})"
+            )
             raise self._located(ValueError(text)) from error
         if (model.shape, weights.shape) != self._shapes:
             raise self._located(bad_action(model, weights, problem))

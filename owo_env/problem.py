@@ -103,8 +103,12 @@ class Problem:
             raise ValueError(
                 f"initial_model is {x[j]} at index {j}: must be finite and in [{low:g}, {high:g}]"
             )
-        x.setflags(write=False)
-        return x
+        return np.frombuffer(x.tobytes(), x.dtype)  # of bytes, which nobody can make writable
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a copy or a pickle keeps; its arrays are as safe."""
+        vars(self).update(state)
+        self._keep("initial_model", self._start())
 
     def _judge(self) -> None:
         """Agree on ``fairness`` and ``alpha``."""

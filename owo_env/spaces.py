@@ -11,6 +11,7 @@ from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
 
+FLOAT = np.dtype(float)
 GRADIENTS = {"weighted": "gradient", "per_user": "gradients"}  # what an observation calls them
 
 
@@ -41,6 +42,20 @@ def zeros(problem: Problem, gradients: str, *batch: int) -> dict[str, Any]:
         GRADIENTS[gradients]: np.zeros(shape, dtype, "F"),
         "slot": np.zeros(batch, int) if batch else 0,
     }
+
+
+def real(values: Any, dtype: np.dtype[Any]) -> Floats:
+    """``values`` as an array of ``dtype``, the very same where it is one.
+
+    Raises:
+        TypeError: They are complex: an imaginary part would be lost.
+    """
+    array = np.asarray(values)
+    if array.dtype is dtype:
+        return array
+    if array.dtype.kind == "c":
+        raise TypeError(f"{array.dtype} has an imaginary part")
+    return array.astype(dtype, copy=False)
 
 
 def within(values: Sequence[float], low: float, high: float) -> bool:

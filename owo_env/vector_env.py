@@ -20,7 +20,15 @@ from owo_env.fairness import Fairness
 from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
-from owo_env.spaces import GRADIENTS, action_space, bad_action, observation_space, zeros
+from owo_env.spaces import (
+    FLOAT,
+    GRADIENTS,
+    action_space,
+    bad_action,
+    observation_space,
+    real,
+    zeros,
+)
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -31,8 +39,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     Stream n equals the scalar environment seeded with s + n, bit for bit. Least-squares scenarios
     play all streams at once, others one after the other. Arrays lie with the environments last in
-    memory: what ``step`` returns are transposed views of fresh arrays. They are not to be written
-    into: a reset of some streams hands those of the others out again.
+    memory: what ``step`` returns are transposed views of fresh arrays.
 
     Args:
         num_envs: N ≥ 1.
@@ -134,7 +141,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             if not self._batch.round.all():
                 self._batch = None  # streams whose first round failed have none to play
             raise
-        return dict(self._obs), {key: value * mask for key, value in self._info().items()}
+        obs = {key: np.copy(value) for key, value in self._obs.items()}
+        return obs, {key: value * mask for key, value in self._info().items()}
 
     def step(
         self, actions: Mapping[str, Any]
@@ -160,6 +168,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         utilities, gradient = batch.play(self._next_slot(), model, weights, self._per_user, live)
         rewards = self._scores.add(utilities.T, None if over is None else live)
         slot = self._scores.slot
+        gradient = real(gradient, self._dtype)
         obs = {"utilities": utilities, self._gradient_key: gradient, "slot": slot.copy()}
         told = batch.slot_info()
         done = slot == self.problem.num_slots
@@ -177,8 +186,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             info |= _masked(ended, done)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 obs, info = self._reset_same_step(obs, info, done)
-        self._obs = obs
-        return dict(obs), rewards, done, np.zeros(self.num_envs, bool), info
+        self._obs = {key: np.copy(value) for key, value in obs.items()}
+        return obs, rewards, done, np.zeros(self.num_envs, bool), info
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (N, m, K) of ``model`` (N, d) in every slot of the rounds just ended.
@@ -254,12 +263,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         """The actions' arrays; those of the streams ``ignored`` may be anything."""
         problem = self.problem
         try:
-            model = np.asarray(actions["model"], self._dtype)
-            weights = np.asarray(actions["weights"], np.float64)
-        except (TypeError, KeyError, ValueError) as error:
+            model = real(actions["model"], self._dtype)
+            weights = real(actions["weights"], FLOAT)
+        except (TypeError, KeyError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{self._place()}: actions must be a mapping with the arrays 'model' (N, d) and "
-                "'weights' (N, K)"
+                f"'weights' (N, K) ({error})"
             ) from error
         shape = (self.num_envs,)
         if model.shape != (*shape, problem.dim) or weights.shape != (*shape, problem.num_users):
@@ -286,11 +295,13 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [int(seed) + n for n in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(f"seed: has {len(seed)} entries, must have num_envs={self.num_envs}")
-        return list(seed)
+        if np.ndim(seed) == 0:  # type: ignore[arg-type]
+            first = checks.whole("seed", seed, low=0)
+            return [first + n for n in range(self.num_envs)]
+        seeds = list(seed)  # type: ignore[arg-type]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed: has {len(seeds)} entries, must have num_envs={self.num_envs}")
+        return [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seeds)]
 
 
 def _masked(info: Mapping[str, Any], mask: Mask) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Initialization(Part):
         """Learn from the round's θ*_t (or what stands for it), shape (..., d)."""
         self.rounds += 1
         x = self.begin_round(target.shape[:-1])
-        self.x = self.problem.project(self._next(x, target).astype(x.dtype, copy=False))
+        self.x = self.problem.project(self._next(x, target).astype(x.dtype))
 
     def starts(self, targets: Floats) -> Floats:
         """x_t of each of T rounds of one stream whose θ*_t are known beforehand; learns from all.
@@ -62,7 +62,10 @@ class ByCoordinate(Initialization):
     """An initialization whose :meth:`_next` is the same formula for a number as for an array."""
 
     def starts(self, targets: Floats) -> Floats:
-        x: list[float] = self.begin_round(()).tolist()
+        start = self.begin_round(())
+        if start.dtype != np.float64:  # numbers would not be rounded as arrays are
+            return super().starts(targets)
+        x: list[float] = start.tolist()
         low, high = self.problem.model_bounds or (-math.inf, math.inf)
         found = []
         for target in targets.tolist():  # numbers cost less than arrays of a few

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.agent import Action, Agent, Floats, Info, Observation, misfit
 from owo_agents.learner.initialization import TARGETS, Initialization
 from owo_agents.learner.step import ModelStep
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
+from owo_env.problem import problem_of
 
 
 class Learner(Agent):
@@ -31,7 +32,8 @@ class Learner(Agent):
         weights: The p that :meth:`act` plays, shape (..., K).
 
     Raises:
-        ValueError: ``target="exact"`` where the environment reveals no θ*.
+        ValueError: ``target="exact"`` where the environment reveals no θ*, or parts that were
+            made for different problems.
     """
 
     gradients: ClassVar[str | None] = "weighted"
@@ -47,6 +49,13 @@ class Learner(Agent):
     ) -> None:
         super().__init__(weighting.problem)
         self.weighting, self.step, self.initialization = weighting, step, initialization
+        for part in (step, initialization):
+            if found := misfit(part.problem, self.problem):
+                name, theirs, ours = found
+                raise ValueError(
+                    f"{type(part).__name__} was made for {name}={theirs!r}, "
+                    f"{type(weighting).__name__} for {name}={ours!r}: make them for one problem"
+                )
         if target is None:
             target = "exact" if self.problem.hindsight else "last"
         checks.one_of("target", target, TARGETS)
@@ -67,6 +76,14 @@ class Learner(Agent):
         """η of a constant model step."""
         return self.step.learning_rate
 
+    def check(self, env: Any) -> None:
+        super().check(env)
+        if self.target == "exact" and not problem_of(env).hindsight:
+            raise ValueError(
+                f"agent {self} learns from the fairest model (target='exact'), which the "
+                "environment does not reveal (hindsight=False): make it for this one"
+            )
+
     def begin_round(self, obs: Observation, info: Info) -> None:
         batch = np.shape(obs["slot"])
         self.model = self.initialization.begin_round(batch)
@@ -78,7 +95,7 @@ class Learner(Agent):
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
-        return {"model": self.model, "weights": self.weights}
+        return {"model": self.model.copy("K"), "weights": self.weights.copy("K")}
 
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:
@@ -96,9 +113,15 @@ class Learner(Agent):
 
     def end_round(self, obs: Observation, info: Info) -> None:
         if self.target == "exact":
+            if "fairest_model" not in info:
+                raise RuntimeError(
+                    f"agent {self}: the round ends after {self._slot or 0} of "
+                    f"{self.problem.num_slots} slots and reveals no fairest model: it was cut "
+                    "(by Gymnasium's TimeLimit?)"
+                )
             target = info["fairest_model"]
         elif self._sum is not None:
-            target = (self._sum / self.problem.num_slots).astype(self.model.dtype)
+            target = (self._sum / (self._slot or 1)).astype(self.model.dtype)
         else:
             target = self.model
         self.weighting.end_round()

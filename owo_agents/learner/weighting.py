@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -171,10 +172,10 @@ def checked_total(problem: Problem, total: float | None) -> float:
 
 
 def _vector(argument: str, values: Sequence[float], size: int) -> Floats:
-    try:
-        vector = np.array(values, float)
-    except (TypeError, ValueError):
-        vector = np.array(np.nan)
+    vector = np.array(np.nan)
+    with contextlib.suppress(TypeError, ValueError):
+        if not np.iscomplexobj(values):  # whose imaginary parts would be lost
+            vector = np.array(values, float)
     if vector.shape != (size,) or not np.isfinite(vector).all() or (vector < 0).any():
         raise ValueError(f"{argument}={values!r}: must be {size} finite numbers ≥ 0, one a user")
     return vector

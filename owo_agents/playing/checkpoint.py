@@ -23,7 +23,8 @@ from owo_agents.playing.loop import RoundRecord, play
 from owo_env import checks, files
 
 FORMAT = 2
-_ARRAY, _TEXT = "array", "text"  # the keys that mark an array's place in the JSON tree
+_MARKS = _ARRAY, _TEXT, _TENSOR, _PAIRS = "array", "text", "tensor", "pairs"
+"""What stands in the JSON tree for what JSON has not: the one key of a mapping."""
 
 
 def resume(
@@ -96,7 +97,7 @@ def save(
         "torch": torch.get_rng_state().numpy(),  # some agents draw from the global generator
         "records": [{k: v for k, v in vars(r).items() if k != "model"} for r in records],
     }
-    text = json.dumps(_lift(tree, arrays))
+    text = json.dumps(_lift(tree, arrays), default=_unsavable)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with files.atomic(path) as beside:
         save_file(arrays, beside, {"checkpoint": text})
@@ -140,6 +141,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     """The tree as plain JSON, its arrays moved to ``arrays`` under numbers."""
+    if isinstance(tree, torch.Tensor):  # by its bytes, since NumPy has not all of torch's types
+        flat = tree.detach().cpu().contiguous().reshape(-1)
+        raw = _lift(flat.view(torch.uint8).numpy(), arrays)
+        return {_TENSOR: [raw, str(tree.dtype).removeprefix("torch."), list(tree.shape)]}
     if isinstance(tree, np.ndarray):
         if tree.dtype.kind == "U":
             return {_TEXT: tree.tolist()}
@@ -147,8 +152,8 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         arrays[name] = np.ascontiguousarray(tree).reshape(tree.shape)
         return {_ARRAY: name}
     if isinstance(tree, Mapping):
-        if any(not isinstance(key, str) for key in tree) or set(tree) in ({_ARRAY}, {_TEXT}):
-            raise TypeError(f"a checkpoint's mappings have names as keys: {list(tree)}")
+        if any(not isinstance(key, str) for key in tree) or _mark(tree):
+            return {_PAIRS: [[_key(key), _lift(value, arrays)] for key, value in tree.items()]}
         return {key: _lift(value, arrays) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_lift(value, arrays) for value in tree]
@@ -157,9 +162,33 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
 
 def _lower(node: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
     """The inverse of :func:`_lift` at one mapping; tuples come back as lists."""
-    if set(node) == {_ARRAY}:
+    mark = _mark(node)
+    if mark == _ARRAY:
         return arrays[node[_ARRAY]]
-    return np.array(node[_TEXT]) if set(node) == {_TEXT} else node
+    if mark == _TEXT:
+        return np.array(node[_TEXT])
+    if mark == _TENSOR:
+        raw, kind, shape = node[_TENSOR]
+        tensor = torch.empty(shape, dtype=getattr(torch, kind))
+        tensor.view(-1).view(torch.uint8).copy_(torch.tensor(raw))
+        return tensor
+    return dict(node[_PAIRS]) if mark == _PAIRS else node
+
+
+def _mark(node: Mapping[Any, Any]) -> str | None:
+    """The mark of a mapping that stands for something else; None of any other."""
+    return next((key for key in node if key in _MARKS), None) if len(node) == 1 else None
+
+
+def _key(key: Any) -> Any:
+    return key if isinstance(key, str | int | float) else _unsavable(key)
+
+
+def _unsavable(value: Any) -> Any:
+    raise TypeError(
+        "a checkpoint holds numbers, texts, arrays and tensors, lists and mappings of them: "
+        f"{value!r} is none of these"
+    )
 
 
 def _differences(there: Any, here: Any, place: str = "") -> str:

@@ -1,7 +1,12 @@
-"""The loop of an agent and an environment, and the record of each round."""
+"""The loop of an agent and an environment, and the record of each round.
+
+The record is of what was played: an agent is shown copies and its actions are copied, so that
+whatever it writes into is its own.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +22,8 @@ from owo_env.fairness import sum_users
 from owo_env.problem import attribute, problem_of
 
 Array = NDArray[Any]
+
+PLAIN = frozenset((int, float, bool, str, type(None)))
 
 # What a record has fields of its own for; the rest of a round's last info goes to ``extras``.
 OWN = {"round", "slot", "mean_utilities", "fairness", "fairest_model", "fairest_fairness", "regret"}
@@ -65,7 +72,7 @@ def play(
         agent: Any agent; it keeps what it learned from earlier rounds.
         rounds: How many.
         seed: Starts the stream at round 1; None opens the stream's next round. A vector
-            environment takes one for each stream as well.
+            environment takes one for each stream as well, in a list or an array.
         certify: Put the terms of each round's certificate (:mod:`owo_env.regret`) into its
             ``extras``: ``primal_regret`` R^θ, ``dual_regret`` R^w and ``residual``, and, where
             the agent's step is a constant η > 0, ``primal_bound`` (6); a term that is infinite
@@ -73,10 +80,12 @@ def play(
 
     Raises:
         TypeError: ``agent`` is no :class:`owo_agents.Agent`.
-        ValueError: ``rounds`` < 1 or more than the scenario has, or the agent needs gradients
-            that ``env`` does not give, or ``certify`` where it reveals no fairest model.
+        ValueError: ``rounds`` < 1 or more than the scenario has, ``seed`` is no whole number ≥ 0,
+            the agent was made for another problem or needs gradients that ``env`` does not give,
+            or ``certify`` where it reveals no fairest model.
         AgentError: The agent's action is not finite or outside the space, or a utility is not
             finite; the message names agent, round and slot.
+        RuntimeError: A wrapper, such as Gymnasium's ``TimeLimit``, cut a round.
     """
     if not isinstance(agent, Agent):
         raise TypeError(f"agent={agent!r}: must be an owo_agents.Agent")
@@ -92,7 +101,14 @@ def play(
             "certify=True: the environment reveals no fairest model to compare with, or is no "
             "native one (Gymnasium's Sync- and AsyncVectorEnv)"
         )
-    return _rounds(agent.environment(env), agent, rounds, seed, certify)
+    return _rounds(agent.environment(env), agent, rounds, _seed(env, seed), certify)
+
+
+def _seed(env: Any, seed: Any) -> Any:
+    """``seed`` in the type that ``env.reset`` takes."""
+    if isinstance(env, VectorEnv) and np.ndim(seed) == 1:
+        return [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seed)]
+    return checks.seed("seed", seed)
 
 
 def check_rounds(env: Any, rounds: int) -> None:
@@ -116,20 +132,24 @@ def play_round(
     """Play the round that ``env.reset`` has opened; ``obs`` and ``info`` are its answer."""
     num_slots, weights = problem_of(env).num_slots, np.zeros(())
     slots: list[tuple[Array, Array, Array]] = []
-    agent.begin_round(obs, info)
-    for _ in range(num_slots):
-        action = agent.act(obs, info)
+    shown = own(obs), own(info)
+    agent.begin_round(*shown)
+    for slot in range(1, num_slots + 1):
+        action = own(agent.act(*shown))
         try:
-            obs, _, _, _, info = env.step(action)
+            obs, _, terminated, truncated, info = env.step(action)
         except (ValueError, FloatingPointError) as error:
             raise AgentError(f"agent {agent}: {error}") from error
-        agent.learn(obs, info)
+        if slot < num_slots and (_any(terminated) or _any(truncated)):
+            raise RuntimeError(_cut(info, slot, num_slots))
+        shown = own(obs), own(info)
+        agent.learn(*shown)
         weights = weights + np.asarray(action["weights"], float)
         if certify:
             slots.append((action["model"], action["weights"], obs["utilities"]))
-    agent.end_round(obs, info)
-    extras = {k: v for k, v in info.items() if k not in OWN and not k.startswith("_")}
-    extras |= agent.report()
+    agent.end_round(own(obs), own(info))
+    extras = {k: own(v) for k, v in info.items() if k not in OWN and not k.startswith("_")}
+    extras |= own(dict(agent.report()))
     if certify:
         extras |= _certificate(env, agent, slots, info["fairest_model"])
     return RoundRecord(
@@ -140,6 +160,32 @@ def play_round(
         weights=weights / num_slots,
         model=np.array(action["model"]),
         extras=extras,
+    )
+
+
+def own(value: Any) -> Any:
+    """A copy that shares no memory, of what an agent is shown, plays or reports."""
+    kind = type(value)
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return value.copy("K")
+    if kind is dict:
+        return {k: v if type(v) in PLAIN else own(v) for k, v in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(own, value))
+    return value.detach().clone() if hasattr(value, "detach") else copy.deepcopy(value)
+
+
+def _any(ended: Any) -> bool:
+    """Whether it is true of the environment, or of any of a batch."""
+    return ended is not False and bool(np.any(ended))
+
+
+def _cut(info: Mapping[str, Any], slot: int, num_slots: int) -> str:
+    """What is wrong where an environment ends a round before its last slot."""
+    return (
+        f"round {np.ravel(info['round'])[0]} was cut after slot {slot} of {num_slots}: a wrapper "
+        "(Gymnasium's TimeLimit, or max_episode_steps of gym.make) ends it early, and play() "
+        "needs whole rounds: take the wrapper off"
     )
 
 

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from owo_agents.agent import Agent
 from owo_agents.learner.initialization import Initialization, Reset
 from owo_agents.learner.learner import Learner
-from owo_agents.playing.loop import RoundRecord, play_round
+from owo_agents.playing.loop import AgentError, RoundRecord, play_round
 from owo_env import checks
 from owo_env.fairness import Fairness
 from owo_env.problem import attribute
@@ -55,9 +55,10 @@ def play(
 
     Raises:
         ValueError: Not :func:`possible`, or the agent was made for another problem.
-        AgentError: As in :func:`owo_agents.play`.
+        AgentError: As in :func:`owo_agents.play`, or the agent's report has no entry a round.
     """
     checks.whole("rounds", rounds, low=1)
+    seed = checks.whole("seed", seed, low=0)
     if not possible(env, agent, rounds):
         raise ValueError(
             f"agent {agent}: cannot be played side by side: it needs a scalar least-squares "
@@ -83,6 +84,12 @@ def play(
         record = play_round(streams, agent, obs, info, certify)
     finally:
         agent.initialization = initialization
+    for name, values in record.extras.items():
+        if not hasattr(values, "__len__") or len(values) != rounds:
+            raise AgentError(
+                f"agent {agent}: it reports {name}={values!r}: must have one entry for each of "
+                f"the {rounds} streams that it plays, which is the shape of obs['slot']"
+            )
     for t in range(rounds):
         own = {k: values[t] for k, values in vars(record).items() if k not in ("round", "extras")}
         extras = {k: values[t] for k, values in record.extras.items()}

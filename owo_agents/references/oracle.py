@@ -43,4 +43,4 @@ class Oracle(Agent):
         self.weights = np.broadcast_to(start, (*batch, len(start))).copy()
 
     def act(self, obs: Observation, info: Info) -> Action:
-        return {"model": self.model, "weights": self.weights}
+        return {"model": self.model.copy("K"), "weights": self.weights.copy("K")}

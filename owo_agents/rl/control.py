@@ -138,7 +138,8 @@ class _Control:
     def act(self, action: Any) -> dict[str, Any]:
         action = np.asarray(action)
         expected = self.learner.weights.shape
-        if action.shape != expected or not (np.abs(action) <= 1).all():
+        odd = action.dtype.kind not in "fiub" or action.shape != expected
+        if odd or not (np.abs(action) <= 1).all():
             raise ValueError(f"action={action!r}: must be {expected} numbers in [-1, 1]")
         self.learner.weights = self.view.map.priorities(action)
         return self.learner.act({}, {})

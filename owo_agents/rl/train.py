@@ -164,16 +164,16 @@ def train(
         ValueError: α = 0, a round of one slot, the folder has a run and ``resume`` is False, has
             one of another training, or has none to resume.
     """
-    venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
-    state = _checkpoint(training, folder, resume)
-    done = state["steps"]
-    seed = first_stream(training.seed, done)
-    model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
-    folder.mkdir(parents=True, exist_ok=True)  # only now: what is refused leaves no trace
-    (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n")
-    keeper = _Keeper(training, problem_of(venv), folder, on_progress, state["best"])
-    interrupted = False
     with one_thread():
+        venv = make_vector(training, training.num_envs, "AIRAN-FairMTL-Weights-v0", "SameStep")
+        state = _checkpoint(training, folder, resume)
+        done = state["steps"]
+        seed = first_stream(training.seed, done)
+        model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
+        folder.mkdir(parents=True, exist_ok=True)  # only now: what is refused leaves no trace
+        (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n")
+        keeper = _Keeper(training, problem_of(venv), folder, on_progress, state["best"])
+        interrupted = False
         if resume:
             model.set_parameters(state["parameters"])
             model.num_timesteps = done

@@ -103,3 +103,35 @@ def test_what_it_refuses():
     assert one.slot == 0
     with pytest.raises(ValueError, match="max_loss"):
         DualScalarizer(2, max_loss=4.0, utility_bounds=(1.0, 3.0))
+
+
+@pytest.mark.parametrize("change", ["update", "reset", "load_state_dict"])
+def test_the_priorities_may_move_between_forward_and_backward(change):
+    """As in Lightning, which calls backward once training_step has returned."""
+    losses = torch.tensor([0.1, 1.0, 2.0], requires_grad=True)
+    one = scalarizer()
+    one.update(losses)
+    p = one.priorities.clone()
+    total = one(losses)
+    if change == "update":
+        one.update(losses)
+    elif change == "reset":
+        one.reset()
+    else:
+        one.load_state_dict(scalarizer().state_dict())
+    assert not torch.equal(one.priorities, p)
+    total.backward()
+    assert torch.equal(losses.grad, p)
+
+
+def test_torchs_default_type_is_not_its():
+    torch.set_default_dtype(torch.float64)
+    try:
+        one = scalarizer()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert one.priorities.dtype is torch.float32
+    other = scalarizer()
+    for each in (one, other):
+        each.update(torch.tensor([0.1, 1.0, 2.0], dtype=torch.float32))
+    assert torch.equal(one.priorities, other.priorities)

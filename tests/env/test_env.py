@@ -1,5 +1,6 @@
 """The environment against Gymnasium's own checks and the protocol of one episode a round."""
 
+import functools
 import warnings
 
 import gymnasium as gym
@@ -227,6 +228,42 @@ def test_bad_actions_are_named_and_cost_nothing(change, message):
     assert env.step(GOOD)[-1]["slot"] == 2
 
 
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize("name", ["model", "weights"])
+def test_complex_actions_are_refused(name, vector):
+    """An imaginary part would be lost."""
+    env = owo_env.AIRANVectorEnv(1) if vector else owo_env.AIRANEnv()
+    env.reset(seed=0)
+    good = {key: value[None] if vector else value for key, value in GOOD.items()}
+    with pytest.raises(ValueError, match=r"round 1, slot 1.*complex128 has an imaginary part"):
+        env.step({**good, name: good[name] + 0j})
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_actions_with_a_graph_are_named(vector):
+    torch = pytest.importorskip("torch")
+    env = owo_env.AIRANVectorEnv(1) if vector else owo_env.AIRANEnv()
+    env.reset(seed=0)
+    good = {key: value[None] if vector else value for key, value in GOOD.items()}
+    model = torch.zeros(good["model"].shape, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="requires grad"):
+        env.step({**good, "model": model})
+    env.step({**good, "model": model.detach()})
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), np.array(3)])
+def test_a_seed_is_a_whole_number_of_any_type(seed):
+    found, expected = owo_env.AIRANEnv(num_slots=1), owo_env.AIRANEnv(num_slots=1)
+    found.reset(seed=seed), expected.reset(seed=3)
+    assert (found.step(GOOD)[0]["utilities"] == expected.step(GOOD)[0]["utilities"]).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 3.0, True, "3", np.array([3]), np.float64(3)])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match=r"seed=.*: must be a whole number, at least 0"):
+        owo_env.AIRANEnv().reset(seed=seed)
+
+
 def test_step_needs_an_open_round():
     env = owo_env.AIRANEnv(num_slots=1)
     with pytest.raises(gym.error.ResetNeeded):
@@ -352,6 +389,33 @@ def test_models_are_never_whole_numbers():
     assert constants(2, [0, 0]).initial_model.dtype == float
 
 
+@pytest.mark.parametrize("start", [[0, 1j], np.zeros(2, complex), ["0", "1"], [None, 1.0]])
+def test_the_first_model_is_of_real_numbers(start):
+    with pytest.raises(ValueError, match=r"initial_model has .* entries: must be real numbers"):
+        constants(2, start)
+
+
+@pytest.mark.parametrize("bounds", [(np.zeros(2), np.ones(2)), np.eye(2), 3.0, (1, 2, 3), (0, 1j)])
+def test_the_bounds_of_models_are_two_numbers(bounds):
+    with pytest.raises(ValueError, match=r"model_bounds(\[.\])?=.*: must be a "):
+        constants(2, np.zeros(2), model_bounds=bounds)
+    assert constants(2, np.zeros(2), model_bounds=np.array([-1, 1])).model_bounds == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "value", [1j, np.complex128(1), np.complex64(1 + 1j), np.array(1j), np.ones(1), np.str_("1")]
+)
+def test_alpha_is_one_real_number(value):
+    for make in (
+        lambda: owo_env.AIRANEnv(alpha=value),
+        lambda: constants(2, np.zeros(2), alpha=value),
+        lambda: AlphaFair(2, (1.0, 2.0), value),
+    ):
+        with pytest.raises(ValueError, match=r"alpha=.*: must be a finite number in \[0, inf\]"):
+            make()
+    assert AlphaFair(2, (1.0, 2.0), np.float32(2)).alpha == 2.0
+
+
 @pytest.mark.parametrize("value", [5.0, np.nan, -np.inf])
 def test_the_first_model_lies_in_its_bounds(value):
     start = np.array([0.0, value])
@@ -413,6 +477,31 @@ def test_the_diameter_of_a_cube_need_not_be_said():
 def test_a_text_is_neither_true_nor_false(name, settings):
     with pytest.raises(ValueError, match=f"{name}='no': must be true or false"):
         owo_env.AIRANEnv(**settings, **{name: "no"})
+
+
+class Doubles(Bounded):
+    """Its models are float32, its gradients float64."""
+
+    def stream(self, rng, fairness):
+        return DoublesStream()
+
+
+class DoublesStream(FailsOnce):
+    failed = True
+
+    def play(self, slot, model, weights, per_user):
+        return [2.0, 1.5], np.ones((2, 1) if per_user else 1)
+
+
+@pytest.mark.parametrize("gradients", ["weighted", "per_user"])
+def test_gradients_have_the_type_of_the_space(gradients):
+    for vector in (False, True):
+        make = functools.partial(owo_env.AIRANVectorEnv, 2) if vector else owo_env.AIRANEnv
+        env = make(scenario=Doubles(), gradients=gradients)
+        env.reset(seed=0)
+        shape = (2,) if vector else ()
+        obs, *_ = env.step({"model": np.zeros((*shape, 1)), "weights": np.ones((*shape, 2))})
+        assert env.observation_space.contains(obs)
 
 
 def test_a_scenario_by_its_path():

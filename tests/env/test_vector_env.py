@@ -227,6 +227,25 @@ def test_what_was_returned_is_never_written_again():
         assert data_equivalence(plain(before[-1]), plain(now[-1]), exact=True)
 
 
+@pytest.mark.parametrize("scenario", ["sinusoid", "own"])
+def test_what_was_returned_may_be_written_into(scenario):
+    """A reset of some streams hands out the others' feedback as it was."""
+    env = native(scenario=Own() if scenario == "own" else scenario)
+    rng, masks = np.random.default_rng(4), np.eye(STREAMS, dtype=bool)
+    env.reset(seed=0)
+    for mask in masks:
+        obs, _, _, _, info = env.step(actions_of(env, rng))
+        before = {key: value.copy() for key, value in obs.items()}
+        for value in [*obs.values(), *info.values()]:
+            value.fill(7)
+        for _ in range(2):
+            obs, info = env.reset(options={"reset_mask": mask})
+            for key, value in obs.items():
+                assert np.array_equal(value[~mask], before[key][~mask]), key
+                assert not value[mask].any()
+                value.fill(7)
+
+
 def test_statistics_wrapper_reports_fairness():
     env = gym.wrappers.vector.RecordEpisodeStatistics(native(mode="SameStep", num_slots=6))
     rng = np.random.default_rng(6)
@@ -437,3 +456,30 @@ def test_what_a_resetting_stream_plays_does_not_matter():
     assert (obs["slot"] == 0).all() and (obs["utilities"] == 0).all()
     with pytest.raises(ValueError, match="not finite"):
         env.step({**good, "model": np.full((3, 4), np.nan)})
+
+
+@pytest.mark.parametrize("seeds", [np.arange(5, 8), [5, np.int32(6), np.int64(7)], np.uint8(5), 5])
+def test_seeds_are_whole_numbers_of_any_type(seeds):
+    expected, found = native(), native()
+    expected.reset(seed=[5, 6, 7])
+    found.reset(seed=seeds)
+    rng = np.random.default_rng(0)
+    actions = actions_of(expected, rng)
+    assert_same(found.step(actions), expected.step(actions))
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        (1.5, r"seed=1\.5: must be a whole number, at least 0"),
+        (-1, "seed=-1"),
+        (True, "seed=True"),
+        ([1, 2.0, 3], r"seed\[1\]=2\.0"),
+        (np.array([0.0, 1.0, 2.0]), r"seed\[0\]=np\.float64\(0\.0\)"),
+        ([1, 2], "has 2 entries, must have num_envs=3"),
+    ],
+)
+def test_seeds_that_are_none_are_named(seed, message):
+    env = native()
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=seed)

@@ -8,8 +8,10 @@ stands), ``set-aside/`` (files that are not results), and what is made from them
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import socket
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_agents.benchmark.suite import vocabulary
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
 from owo_env import files
@@ -48,7 +51,9 @@ class Result:
         regret: (T,), or None without hindsight.
         utilities: Mean utilities of each round, (T, K).
         weights: Mean priorities of each round, (T, K).
-        extras: What else the rounds reported (``validation_loss``, ``violations``, …).
+        extras: What else the rounds reported (``validation_loss``, ``violations``, …). Where an
+            agent's own report is undefined in a round it is NaN; lists of changing length are an
+            array of lists, (T,).
         versions: Of Python and the libraries.
         seconds: Time taken by the rounds; the one entry that no configuration decides.
     """
@@ -75,7 +80,8 @@ class Result:
         """The result of a run from its rounds' records.
 
         Raises:
-            FloatingPointError: A figure is not finite; it names the figure and the round.
+            FloatingPointError: A figure is not finite that every run on the scenario is measured
+                by; it names the figure and the round.
         """
 
         def of_rounds(name: str) -> Any:
@@ -86,13 +92,15 @@ class Result:
         result = cls(
             cell=cell,
             problem={name: getattr(problem, name) for name in _CONSTANTS},
-            extras={name: np.array([r.extras[name] for r in records]) for name in shared},
+            extras={name: _stacked([r.extras[name] for r in records]) for name in shared},
             versions=versions,
             seconds=seconds,
             **{name: of_rounds(name) for name in _SERIES},
         )
+        measured = {figure.reads for figure in vocabulary.figures(cell.scenario, ())}
         for name, values in result.series():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
+            known = name in _SERIES or name in measured
+            if known and values.dtype.kind == "f" and not np.isfinite(values).all():
                 first = int(np.argwhere(~np.isfinite(values))[0][0]) + 1
                 raise FloatingPointError(
                     f"agent {cell.agent}: {name} is not finite in round {first}"
@@ -125,9 +133,11 @@ class Result:
             yield RoundRecord(round=t + 1, model=np.empty(0), extras=extras, **now)
 
     def to_json(self) -> str:
-        """One line of JSON; floats are written so that they come back bit for bit."""
+        """One line of JSON; floats come back bit for bit, those in extras that are not finite
+        as NaN."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["cell"] = dataclasses.asdict(self.cell)
+        plain["extras"] = {name: _listed(values) for name, values in self.extras.items()}
         return json.dumps(plain, default=_plain, allow_nan=False)
 
     @classmethod
@@ -144,12 +154,38 @@ class Result:
         data["cell"] = Cell(**data["cell"])
         for name in _SERIES:
             data[name] = None if data[name] is None else np.array(data[name], float)
-        data["extras"] = {name: np.array(values) for name, values in data["extras"].items()}
+        data["extras"] = {name: _stacked(values) for name, values in data["extras"].items()}
         result = cls(**data)
         rounds = result.cell.rounds
         if short := [name for name, values in result.series() if len(values) != rounds]:
             raise ValueError(f"{', '.join(short)}: not {rounds} rounds long")
         return result
+
+
+def _stacked(values: Sequence[Any]) -> Array:
+    """One entry a round as an array, of lists where their lengths differ; NaN where it is null."""
+    try:
+        array = np.array(values)
+    except ValueError:
+        array = np.empty(len(values), object)
+        array[:] = [_listed(value) for value in values]
+    if array.dtype == object and any(value is None for value in array.flat):
+        with contextlib.suppress(TypeError, ValueError):  # texts, or what is no number
+            return array.astype(float)
+    return array
+
+
+def _listed(value: Any) -> Any:
+    """As JSON takes it: lists for arrays, null for what is not finite."""
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind != "O" and (value.dtype.kind != "f" or np.isfinite(value).all()):
+            return value.tolist()
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _listed(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

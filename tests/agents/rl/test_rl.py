@@ -8,6 +8,7 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
@@ -320,6 +321,17 @@ def test_training_is_a_function_of_its_seed(tmp_path):
         train(tiny(seed=seed), tmp_path / name)
         files.append((tmp_path / name / "last.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
+
+
+def test_torchs_default_type_changes_no_training(tmp_path):
+    train(tiny(), tmp_path / "a")
+    torch.set_default_dtype(torch.float64)
+    try:
+        train(tiny(), tmp_path / "b")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    one, other = ((tmp_path / name / "last.safetensors").read_bytes() for name in "ab")
+    assert one == other
 
 
 def test_ctrl_c_keeps_the_best(tmp_path):

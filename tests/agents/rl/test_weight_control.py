@@ -226,7 +226,9 @@ def test_the_wrappers_take_the_learners_arguments_and_no_others(vector):
         assert again._control.learner.target == "avg"
 
 
-@pytest.mark.parametrize("action", [np.zeros(3), np.array([0.0, 1.5]), np.array([np.nan, 0.0])])
+@pytest.mark.parametrize(
+    "action", [np.zeros(3), np.array([0.0, 1.5]), np.array([np.nan, 0.0]), np.zeros(2, complex)]
+)
 def test_bad_actions(action):
     env = WeightControl(owo_env.AIRANEnv("sinusoid"))
     env.reset(seed=0)

@@ -9,11 +9,14 @@ import sys
 
 import numpy as np
 import pytest
-from bench_helpers import small
+from bench_helpers import Still, small
 
 from owo_agents.benchmark.run.execution import execute
 from owo_agents.benchmark.run.results import Result, Store
+from owo_agents.benchmark.suite.cells import Cell
+from owo_agents.registry import registry
 from owo_env import files
+from owo_env.scenarios import make_scenario
 
 CELLS = small().cells()
 
@@ -41,6 +44,72 @@ def test_a_cell_is_a_pure_function(result):
     ours, theirs = (json.loads(r.to_json()) for r in (result, again))
     del ours["seconds"], theirs["seconds"]
     assert ours == theirs
+
+
+def reporting(report, scenario="sinusoid"):
+    """The result of an agent that reports ``report(t)`` as ``mine`` in each round t of 3."""
+
+    class Tells(Still):
+        def report(self):
+            self.t = getattr(self, "t", 0) + 1
+            return {"mine": report(self.t)}
+
+    registry.entries = {**registry.entries, "tells": (Tells, "")}
+    return execute(Cell(scenario, "tells", 3, 0, {"num_slots": 2}))
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+
+
+UNDEFINED = {
+    "first": (lambda t: np.nan if t == 1 else 0.5, [np.nan, 0.5, 0.5]),
+    "infinite": (lambda t: np.inf if t == 2 else 0.5, [0.5, np.nan, 0.5]),
+    "none": (lambda t: None if t == 1 else 3, [np.nan, 3.0, 3.0]),
+    "never": (lambda t: np.float32(np.nan), [np.nan] * 3),
+    "some": (lambda t: np.array([np.nan, 1.0]), [[np.nan, 1.0]] * 3),
+}
+
+
+@pytest.mark.parametrize("kind", UNDEFINED)
+def test_what_an_agent_leaves_undefined_is_kept_as_nan(own_registry, store, kind):
+    report, expected = UNDEFINED[kind]
+    result = reporting(report)
+    store.save(result)
+    assert store.tidy([result.cell.key]) == []
+    back = store.load([result.cell.key])[result.cell.key]
+    np.testing.assert_array_equal(back.extras["mine"], expected)
+    assert back.to_json() == result.to_json()
+
+
+LISTS = {
+    "longer": (lambda t: list(range(t)), [[0], [0, 1], [0, 1, 2]]),
+    "arrays": (lambda t: np.full(t, np.nan), [[None], [None] * 2, [None] * 3]),
+    "a number once": (lambda t: 1.0 if t == 1 else [1.0, 2.0], [1.0, [1.0, 2.0], [1.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_changing_length_are_kept_as_they_are(own_registry, store, kind):
+    report, expected = LISTS[kind]
+    result = reporting(report)
+    store.save(result)
+    assert store.tidy([result.cell.key]) == []
+    back = store.load([result.cell.key])[result.cell.key]
+    assert back.extras["mine"].tolist() == expected
+    assert [record.extras["mine"] for record in back.records()] == expected
+    assert back.to_json() == result.to_json()
+
+
+def test_what_a_scenario_is_measured_by_must_be_finite(result):
+    records = list(result.records())
+    records[1].extras["validation_loss"] = np.nan
+    for record in (records[0], records[2]):
+        record.extras["validation_loss"] = 1.0
+    problem = make_scenario("sinusoid", num_slots=4).problem
+    with pytest.raises(FloatingPointError, match="validation_loss is not finite in round 2"):
+        Result.of(CELLS[0], problem, records, {}, 1.0)
 
 
 def test_saving_and_loading(store, result):
