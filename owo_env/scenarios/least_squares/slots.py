@@ -114,6 +114,9 @@ class Samples:
     about: dict[str, NDArray[Any]] = field(default_factory=dict)
     error = staticmethod(squared_error)
 
+    def __post_init__(self) -> None:
+        self.x, self.y = doubles(self.x, self.y)
+
     @property
     def arrays(self) -> tuple[Floats, ...]:
         return self.x, self.y
@@ -145,6 +148,9 @@ class Quadratics:
     about: dict[str, NDArray[Any]] = field(default_factory=dict)
     error = staticmethod(quadratic_error)
 
+    def __post_init__(self) -> None:
+        self.H, self.b, self.s = doubles(self.H, self.b, self.s)
+
     @property
     def arrays(self) -> tuple[Floats, ...]:
         return self.H, self.b, self.s
@@ -156,6 +162,11 @@ class Quadratics:
 
 
 SlotData = Samples | Quadratics
+
+
+def doubles(*arrays: NDArray[Any]) -> list[Floats]:
+    """In double precision, whatever was drawn: products of small whole numbers would overflow."""
+    return [np.asarray(array, np.float64) for array in arrays]
 
 
 def slot_of(data: SlotData, r: Any, i: Any, n: Any = None) -> list[Floats]:
