@@ -202,6 +202,16 @@ def test_at_a_huge_alpha_the_worst_user_counts():
     assert found.model[0, 0] == pytest.approx((5 - 19**0.5) / 3, abs=2e-3)
 
 
+def test_a_long_way_up_takes_few_steps():
+    """From utilities of .01 to nearly 1 at α = 100: each plain step would gain 1%."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 16, 3, 4))
+    y = x @ rng.normal(size=4) + 0.01 * rng.normal(size=(20, 16, 3))
+    y *= (0.99 / (y**2).mean(1).max(-1)[:, None, None]) ** 0.5
+    _, found = solve(x, y, 100.0, 1.0, (1e-2, 1.0))
+    assert found.iterations.max() <= 40
+
+
 @pytest.mark.parametrize("size", [1e3, 1e6, 1e9, 1e12])
 def test_targets_that_are_huge_beside_theta(size):
     """All for one corner; and two opposite ones, whose loss (θ − y)² + (θ + y)² is least at 0."""
