@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.fairness import AlphaFair, Fairness
 
+FAINTEST = 1e-250  # a priority; what is made of those has room
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
@@ -122,6 +124,13 @@ class Problem:
             theirs, ours = getattr(notion, name), getattr(self, name)
             if theirs != ours:
                 raise ValueError(f"fairness has {name}={theirs}: must be {ours}, the problem's")
+        low, high = notion.priority_bounds
+        if not (low >= FAINTEST and high <= 1 / FAINTEST):
+            raise ValueError(
+                f"fairness ({notion}) with utility_bounds={self.utility_bounds}: priorities reach "
+                f"from {low:.0e} to {high:.0e}, beyond what a float can be reckoned with; give "
+                "utilities in a unit in which they are near 1"
+            )
         alpha = getattr(notion, "alpha", None)
         if self.alpha not in (None, alpha):
             raise ValueError(f"alpha={self.alpha}: fairness={notion!r} has another; give one")

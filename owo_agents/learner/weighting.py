@@ -108,9 +108,13 @@ class Dual(Weighting):
                 raise ValueError(
                     f"initial_weights={initial_weights!r}: at α = 0 W is a point, p = 1"
                 )
+        self._tiny = bool((self.start < self.fairness.priority_bounds[0]).any())
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        return self.fairness.step(p, utilities, slot)
+        if not self._tiny:
+            return self.fairness.step(p, utilities, slot)
+        with np.errstate(divide="ignore", over="ignore"):  # W cuts even an infinite step
+            return self.fairness.step(p, utilities, slot)
 
 
 class DualByRound(Dual):
@@ -176,6 +180,8 @@ def _vector(argument: str, values: Sequence[float], size: int) -> Floats:
     with contextlib.suppress(TypeError, ValueError):
         if not np.iscomplexobj(values):  # whose imaginary parts would be lost
             vector = np.array(values, float)
-    if vector.shape != (size,) or not np.isfinite(vector).all() or (vector < 0).any():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(vector.sum())  # and so is each
+    if vector.shape != (size,) or not finite or (vector < 0).any():
         raise ValueError(f"{argument}={values!r}: must be {size} finite numbers ≥ 0, one a user")
     return vector

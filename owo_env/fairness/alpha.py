@@ -16,11 +16,17 @@ from owo_env.fairness.notion import Smooth, sum_users
 
 Floats = NDArray[np.floating]
 
+HUGE = 1e300  # stands for what is beyond a float: 0 times it is 0
+DECADES = 250  # powers of utilities up to 10^±250 leave room for what is made of them
+NEAR_ONE = 1e-3  # where the "−1" of f_α would cancel
+
 
 def utility_terms(u: Floats, alpha: float) -> Floats:
     """f_α(u) = (u^{1−α} − 1)/(1−α), or log u at α = 1, element by element for u > 0."""
     if alpha == 1:
         return np.log(u)
+    if abs(alpha - 1) < NEAR_ONE:
+        return np.expm1((1 - alpha) * np.log(u)) / (1 - alpha)
     return (u ** (1 - alpha) - 1) / (1 - alpha)
 
 
@@ -55,6 +61,20 @@ class AlphaFair(Smooth):
         ):
             object.__setattr__(self, name, value)
         checks.one_of("constants", self.constants, ("corrected", "paper"))
+        u_min, u_max = map(math.log10, self.utility_bounds)
+        self._check_power("u_min", -self.alpha, -self.alpha * u_min)
+        if self.constants == "paper" and self.alpha > 0:
+            self._check_power("u_min", 1 + 1 / self.alpha, abs((1 + 1 / self.alpha) * u_min))
+            self._check_power("u_max", -1 / self.alpha, abs(u_max / self.alpha))
+
+    def _check_power(self, name: str, power: float, decades: float) -> None:
+        """Raise ValueError if a power of a bound has so many decades that it is no float."""
+        if decades > DECADES:
+            raise ValueError(
+                f"alpha={self.alpha:g} with utility_bounds={self.utility_bounds}: {name} to the "
+                f"power {power:g} is out of a float's range ({decades:.0f} decades, at most "
+                f"{DECADES}); give utilities in a unit in which they are near 1"
+            )
 
     def __str__(self) -> str:
         return f"α = {self.alpha:g}"
@@ -100,14 +120,26 @@ class AlphaFair(Smooth):
             return terms
         return terms + (u - inside) * np.asarray(u_min, float) ** -self.alpha
 
+    def relative_priorities(self, u: Floats) -> Floats:
+        inside = np.maximum(u, self.utility_bounds[0])
+        return (inside / inside.min(axis=-1, keepdims=True)) ** -self.alpha
+
     def change(self, u: Floats, change: Floats) -> Floats:
         u_min, _ = self.utility_bounds
         inside = np.maximum(u, u_min)
+        worst = inside.min(axis=-1, keepdims=True)
         moved = np.maximum(u - inside + change, u_min - inside)
-        growth = np.log1p(moved / inside)
+        # From the lower end, where f_α is steep: else the growth would be ∞ times 0.
+        lower = inside + np.minimum(moved, 0.0)
+        growth = np.log1p(np.abs(moved) / lower)
         if self.alpha != 1:
             growth = np.expm1((1 - self.alpha) * growth) / (1 - self.alpha)
-        return inside ** (1 - self.alpha) * growth + (change - moved) * u_min**-self.alpha
+            growth *= (lower / worst) ** (1 - self.alpha)
+        growth = worst * np.copysign(growth, moved)
+        below = change - moved
+        if below.any():
+            growth += np.minimum((u_min / worst) ** -self.alpha, HUGE) * below
+        return growth
 
     def priorities(self, u: Floats) -> Floats:
         """u^−α, constant below u_min."""
@@ -117,17 +149,31 @@ class AlphaFair(Smooth):
         above = u > self.utility_bounds[0]
         return self.alpha * np.where(above, p / np.where(above, u, 1.0), 0.0)
 
+    def surplus(self, u: Floats, p: Floats) -> Floats:
+        """For α > 1 the log of Σ u^{1−α} is convex: (α−1)/Σpu; 0 if a user is below u_min."""
+        if self.alpha <= 1:
+            return super().surplus(u, p)
+        above = u.min(axis=-1) >= self.utility_bounds[0]
+        return np.where(above, (self.alpha - 1) / np.where(above, sum_users(p * u), 1.0), 0.0)
+
+    def raised(self, u_min: float) -> AlphaFair:
+        u_max = max(self.utility_bounds[1], 2 * u_min)
+        return replace(self, utility_bounds=(u_min, u_max))
+
     def conjugate_terms(self, p: Floats) -> Floats:
         """[α p^{1−1/α} − 1]/(1−α), and −log p − 1 at α = 1: the −1 is per user."""
         alpha = self.alpha
         inside = p == 1 if alpha == 0 else (p > 0) | ((p == 0) & (alpha > 1))
         p = np.where(inside, p, 1.0)
-        if alpha == 0:
-            terms = -p
-        elif alpha == 1:
-            terms = -np.log(p) - 1
-        else:
-            terms = (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
+        with np.errstate(over="ignore", under="ignore"):
+            if alpha == 0:
+                terms = -p
+            elif alpha == 1:
+                terms = -np.log(p) - 1
+            elif abs(alpha - 1) < NEAR_ONE:
+                terms = alpha * np.expm1((alpha - 1) / alpha * np.log(p)) / (1 - alpha) - 1
+            else:
+                terms = (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
         return np.where(inside, terms, np.inf)
 
     def dual_gradient(self, p: Any, u: Any) -> Any:

@@ -14,7 +14,7 @@ def fairness(u: ArrayLike, alpha: float) -> Floats:
     """F_α(u) = Σ_k f_α(u_k), eq. 1, of positive utilities (..., K); shape (...).
 
     Raises:
-        ValueError: α < 0, or ``u`` is not finite or not positive.
+        ValueError: α < 0, ``u`` is not finite or not positive, or F is beyond a float's range.
     """
     checks.number("alpha", alpha, low=0.0)
     u = np.asarray(u, float)
@@ -22,7 +22,13 @@ def fairness(u: ArrayLike, alpha: float) -> Floats:
         raise ValueError("u: utilities must be finite")
     if (u <= 0).any():
         raise ValueError(f"u: utilities must be positive, the smallest is {u.min():g}")
-    return sum_users(utility_terms(u, alpha))
+    with np.errstate(over="ignore"):
+        terms = utility_terms(u, alpha)
+    if not np.isfinite(terms).all():
+        raise ValueError(
+            f"alpha={alpha:g}: F of a utility of {u.min():g} is beyond a float's range"
+        )
+    return sum_users(terms)
 
 
 def jain_index(u: ArrayLike) -> Floats:

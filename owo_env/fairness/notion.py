@@ -115,15 +115,37 @@ class Fairness(ABC):
 
 
 class Smooth(Fairness):
-    """A sum over users of functions with a continuous derivative, as Newton's method wants it."""
+    """A sum over users of functions with a continuous derivative, as Newton's method wants it.
+
+    Newton's method asks for the way, not for the height: all is in units of the largest of the
+    users' priorities at ``u``, which itself may lie beyond the range of a float.
+    """
+
+    @abstractmethod
+    def relative_priorities(self, u: Floats) -> Floats:
+        """The :meth:`priorities` over the largest of them, (..., K)."""
 
     @abstractmethod
     def change(self, u: Floats, change: Floats) -> Floats:
         """The growth of each user's term from ``u`` to ``u + change``, without cancellation.
 
-        Both are (..., K), and so is the growth; sums over them are F(u + change) − F(u).
+        Both are (..., K), and so is the growth; sums over them are F(u + change) − F(u), in units
+        of the largest priority at ``u``. A fall that is too deep for a float is −∞, with numpy's
+        warning.
         """
 
     @abstractmethod
     def bend(self, u: Floats, p: Floats) -> Floats:
-        """−∂²F/∂u_k² (..., K) where the :meth:`priorities` are ``p``; 0 where F is straight."""
+        """−∂²F/∂u_k² (..., K) where the priorities are ``p``, in any unit; 0 if F is straight."""
+
+    def surplus(self, u: Floats, p: Floats) -> Floats:
+        """How much more F bends than it needs to be concave, (...).
+
+        An r ≥ 0 for which an increasing φ with φ''/φ' = r leaves φ(F) concave, where the
+        priorities are ``p``, in any unit; 0 where none is known.
+        """
+        return np.zeros(u.shape[:-1])
+
+    def raised(self, u_min: float) -> Smooth:
+        """This notion going on along its tangent from a larger u_min on: one that is easier."""
+        return self

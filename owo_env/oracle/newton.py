@@ -1,35 +1,63 @@
 """The fairest model in hindsight (paper eq. 2) for least squares: a batched projected Newton.
 
 A round's mean utilities are ū_k(θ) = l_max − (θᵀH_kθ − 2b_kᵀθ + s_k), so the cost of a solve does
-not depend on the number of slots. Many rounds are solved side by side. Every operation is
-elementwise, with sums over users and dimensions in explicit order, and a solved round is taken out,
-so that a round's result has the same bits alone as in any batch.
+not depend on the number of slots. Many rounds are solved side by side, in coordinates of their own.
+Every operation is elementwise, with sums over users and dimensions in explicit order, and a solved
+round is taken out, so that a round's result has the same bits alone as in any batch.
 """
 
-import functools
-import operator
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
 from owo_env.fairness import Smooth
+from owo_env.oracle.rounds import (
+    Points,
+    Rounds,
+    largest,
+    put,
+    reason,
+    scaled,
+    sum_up,
+    sum_users,
+    take,
+)
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 MAX_ITERATIONS = 500  # of a million rounds with m = 1 … 8 the slowest takes 37
 SHORTER = [0.5 ** np.arange(i, i + 8) for i in range(1, 41, 8)]  # step lengths, tried 8 by 8
-TOLERANCE = 1e-11  # of the KKT residual, in units of the round's largest coefficient
-UNSOLVED = 1e-8  # a residual above this is an error, in the same units
-FIRST_PULL, NEXT_PULL, LAST_PULL = 1e-4, 1e-4, 1e-12  # ε towards the anchor, in the same units
-SETTLED = 1e-3  # relative length of a step that is left untaken at the end
+LONGEST = 1e3  # times Newton's step
+TOLERANCE = 1e-11  # of the KKT residual, in units of the round
+PULLED, UNSOLVED = 1e-10, 1e-8  # above this the pull is felt; it is an error; in the same units
+DEGREE = 4.0  # by this factor u_min is lowered to where it belongs, in rounds that resist
+FIRST_PULL, NEXT_PULL, LAST_PULL = 1e-4, 1e-4, 1e-12  # ε towards the anchor
+NO_PULL = 1e-15  # just enough to solve with
+FAR = 1e5  # size of a model, in units of the targets, with rounding of 1e-6 in a utility
+SETTLED = 1e-3  # relative length of a step that is taken on trust, as the last
 NEAR_BOUND = 1e-2  # largest width of the strip along a bound that may count as the bound itself
 ARMIJO = 1e-4
-ROUND_OFF = 4e-15
+ROUND_OFF, EPSILON = 4e-15, 1e-16
+
+
+class UnsolvedError(ArithmeticError):
+    """No fairest model was found in a round of a batch.
+
+    Attributes:
+        index: The round's place in the batch, from 0.
+        why: What is known of the reason.
+    """
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(index, why)
+        self.index, self.why = index, why
+
+    def __str__(self) -> str:
+        return f"no fairest model found for round {self.index} of the batch: {self.why}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +68,8 @@ class Fairest:
         model: θ*, shape (d, B).
         utilities: ū(θ*), shape (K, B).
         fairness: F(ū(θ*)), shape (B,).
-        kkt: Largest entry of P_Θ(θ* + ∇F/Σp) − θ*, where p_k = ∂F/∂u_k; shape (B,).
+        kkt: Largest entry of P_Θ(z* + ∇F/Σp) − z*, where p_k = ∂F/∂u_k and z = Dθ, in units of the
+            round (its targets, or Θ where that is smaller); shape (B,).
         iterations: Newton steps taken, shape (B,).
     """
 
@@ -49,57 +78,6 @@ class Fairest:
     fairness: Floats
     kkt: Floats
     iterations: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Rounds:
-    """The problems, last in every array; ``scale`` is the largest entry of H and b."""
-
-    H: Floats
-    b: Floats
-    s: Floats
-    scale: Floats
-    anchor: Floats
-    l_max: float
-    fairness: Smooth
-    low: float
-    high: float
-
-    def project(self, model: Floats) -> Floats:
-        """The nearest point of Θ."""
-        return np.minimum(np.maximum(model, self.low), self.high)
-
-    def apply(self, model: Floats) -> Floats:
-        """H_kθ, shape (d, K, N)."""
-        return _sum(self.H[:, j] * model[j] for j in range(len(model)))
-
-    def utilities(self, model: Floats) -> tuple[Floats, Floats, Floats]:
-        """ū (K, N) of models (d, N), half its gradient b − Hθ (d, K, N), and p (K, N)."""
-        residual = self.b - self.apply(model)
-        gain = _sum(model[i] * (self.b[i] + residual[i]) for i in range(len(model)))
-        utilities = (self.l_max - self.s) + gain
-        return utilities, residual, self.fairness.priorities(utilities.T).T
-
-    def residual(self, model: Floats, ascent: Floats) -> Floats:
-        """The KKT residual (N,): how far a step along the ascent direction leads within Θ."""
-        return _largest(self.project(model + ascent) - model)
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """Where a Newton step starts, and its direction; all with the rounds last."""
-
-    model: Floats
-    utilities: Floats
-    residual: Floats
-    gradient: Floats
-    direction: Floats
-    active: Bools
-    total: Floats
-    pull: Floats
-
-
-_Batch = TypeVar("_Batch", _Rounds, _Step)
 
 
 def fairest_model(
@@ -115,7 +93,7 @@ def fairest_model(
     """Maximize F(ū(θ)) over Θ for B rounds, F continued along its tangent below u_min.
 
     Where θ* is not unique, the one nearest to ``anchor`` is taken, to about three digits, by a pull
-    of ε Σp ‖θ − anchor‖²/2.
+    of ε Σp ‖D(θ − anchor)‖²/2 with D² the diagonal of Σ_k H_k, so that no unit matters.
 
     Args:
         H: Mean xxᵀ of each user, positive semidefinite, shape (d, d, K, B).
@@ -128,7 +106,7 @@ def fairest_model(
 
     Raises:
         ValueError: An argument has a wrong shape, is not finite or outside its domain.
-        ArithmeticError: A round could not be solved.
+        UnsolvedError: A round could not be solved.
     """
     H, b, s, anchor = (np.ascontiguousarray(array, float) for array in (H, b, s, anchor))
     _check_arrays(H, b, s, anchor)
@@ -138,20 +116,29 @@ def fairest_model(
     if bounds is not None:
         low = checks.number("bounds[0]", bounds[0])
         high = checks.number("bounds[1]", bounds[1], low=low, open_low=True)
-    scale = np.maximum(np.abs(H).max((0, 1, 2)), np.abs(b).max((0, 1)))
-    scale = np.where(scale > 0, scale, 1.0)
-    start = np.repeat(anchor[:, None], scale.size, axis=1)
-    l_max = checks.number("l_max", l_max)
-    rounds = _Rounds(H, b, s, scale, start, l_max, fairness, low, high)
-    model, iterations = _solve(rounds)
-    utilities, residual, priorities = rounds.utilities(model)
-    kkt = rounds.residual(model, 2 * _sum_users(priorities * residual) / _sum(priorities))
-    for worst in np.flatnonzero(~(kkt <= UNSOLVED * rounds.scale))[:1]:
-        raise ArithmeticError(
-            f"no fairest model found for round {worst} of the batch: KKT residual {kkt[worst]:.1e} "
-            f"after {iterations[worst]} iterations ({fairness})"
-        )
-    return Fairest(model, utilities, fairness.value(utilities.T), kkt, iterations)
+    scale, rounds = scaled(H, b, s, anchor, low, high, checks.number("l_max", l_max), fairness)
+    # What overflows on the way is no good to the line search, and in the end the residual judges.
+    with np.errstate(all="ignore"):
+        models, iterations = _solve(rounds, rounds.project(rounds.anchor), FIRST_PULL)
+        found, kkt = rounds.judged(models)
+        for solve_again, above in ((_unpulled, PULLED), (_by_degrees, UNSOLVED)):
+            hard = np.flatnonzero(kkt > above)
+            if hard.size:
+                tried, more = solve_again(take(rounds, hard), models[:, hard])
+                iterations[hard] += more
+                better = take(rounds, hard).judged(tried)[1] < kkt[hard]
+                models[:, hard[better]] = tried[:, better]
+                found, kkt = rounds.judged(models)
+    far = largest(models) / rounds.size
+    for worst in np.flatnonzero((kkt > UNSOLVED) | (far > FAR))[:1]:
+        why = f"KKT residual {kkt[worst]:.1e} after {iterations[worst]} iterations ({fairness})"
+        if kkt[worst] <= UNSOLVED:
+            why = f"it cancels terms of {far[worst]:.0e} times the targets, and rounding remains"
+        raise UnsolvedError(int(worst), why + reason(take(rounds, np.array([worst]))))
+    theta = (models / scale).clip(low, high)
+    theta = np.where(models <= rounds.low, low, np.where(models >= rounds.high, high, theta))
+    value = fairness.value(found.utilities.T)
+    return Fairest(theta, found.utilities, value, kkt, iterations)
 
 
 def _check_arrays(H: Floats, b: Floats, s: Floats, anchor: Floats) -> None:
@@ -167,54 +154,91 @@ def _check_arrays(H: Floats, b: Floats, s: Floats, anchor: Floats) -> None:
     ):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}: must be {shape}, as b is {b.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: must be finite")
+        for at in np.argwhere(~np.isfinite(array))[:1].tolist():
+            place = f"{name}[{', '.join(map(str, at))}]"
+            raise ValueError(f"{place} is {array[tuple(at)]}: must be finite (a round is last)")
 
 
-def _solve(rounds: _Rounds) -> tuple[Floats, NDArray[np.int64]]:
+def _unpulled(rounds: Rounds, models: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """:func:`_solve` for rounds that are so ill-conditioned that even the weakest pull is felt."""
+    return _solve(rounds, models, NO_PULL)
+
+
+def _by_degrees(rounds: Rounds, models: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """:func:`_solve` with a u_min that comes down from l_max, each time from the last solution.
+
+    Where many users are near a tiny u_min, F has as many edges, and no step gets past them.
+    """
+    models, pull = rounds.project(rounds.anchor), FIRST_PULL
+    iterations = np.zeros(rounds.size.size, np.int64)
+    u_min = rounds.fairness.utility_bounds[0]
+    degrees = max(0, math.ceil(math.log(max(rounds.l_max / u_min, 1.0), DEGREE)))
+    for degree in reversed(range(degrees)):
+        softer = rounds.fairness.raised(u_min * DEGREE**degree)
+        models, more = _solve(replace(rounds, fairness=softer), models, pull)
+        iterations, pull = iterations + more, NO_PULL
+    return models, iterations
+
+
+@dataclass(frozen=True, eq=False)
+class _Step(Points):
+    """Where a Newton step starts, its direction, and the length to try first."""
+
+    gradient: Floats
+    direction: Floats
+    active: Bools
+    total: Floats
+    pull: Floats
+    length: Floats
+
+
+def _solve(rounds: Rounds, start: Floats, pull: float) -> tuple[Floats, NDArray[np.int64]]:
     """Models (d, N) and the number of Newton steps (N,), however far they came.
 
-    The pull starts strong and weakens as a round converges: ties are broken while the problem is
-    well conditioned, and what remains is a polish.
+    The pull starts at the given strength and weakens as a round converges: ties are broken while
+    the problem is well conditioned, and what remains is a polish.
     """
-    models = rounds.project(rounds.anchor)
-    iterations = np.zeros(rounds.scale.size, np.int64)
-    index, strength = np.arange(iterations.size), np.full(iterations.size, FIRST_PULL)
+    points = rounds.at(start)
+    models, iterations = start.copy(), np.zeros(rounds.size.size, np.int64)
+    index, strength = np.arange(iterations.size), np.full(iterations.size, pull)
     for _ in range(MAX_ITERATIONS):
-        step = _newton(rounds, models[:, index], strength)
+        step = _newton(rounds, points, strength)
         ready = _ready(rounds, step, strength)
-        left = np.flatnonzero(~(ready & (strength == LAST_PULL)))
+        solved = ready & (strength <= LAST_PULL)
+        models[:, index] = np.where(solved, _polished(rounds, step), step.model)
+        left = np.flatnonzero(~solved)
         if not left.size:
             break
         weaker = np.maximum(strength * NEXT_PULL, LAST_PULL)
         index, strength = index[left], np.where(ready, weaker, strength)[left]
         if left.size < ready.size:
-            rounds, step = _take(rounds, left), _take(step, left)
-        models[:, index] = _search(rounds, step)
+            rounds, step = take(rounds, left), take(step, left)
+        points = _search(rounds, step)
         iterations[index] += 1
     return models, iterations
 
 
-def _newton(rounds: _Rounds, model: Floats, strength: Floats) -> _Step:
+def _newton(rounds: Rounds, at: Points, strength: Floats) -> _Step:
     """The projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982).
 
     It is Newton's in the free coordinates, in the active ones along the gradient. A free one that
     lies at a bound and is pushed through it by the others is held there, and the rest solved anew:
     else steps get so short that two faces can alternate for ever.
     """
-    utilities, residual, priorities = rounds.utilities(model)
-    total = _sum(priorities)
-    pull = strength * rounds.scale * total
-    gradient = 2 * _sum_users(priorities * residual) + pull * (rounds.anchor - model)
-    strip = np.minimum(rounds.residual(model, gradient / total), NEAR_BOUND)
+    model, residual = at.model, at.residual
+    p = rounds.fairness.relative_priorities(at.utilities.T).T
+    total = sum_up(p)
+    pull = strength * (rounds.size / rounds.unit) * total
+    gradient = 2 * sum_users(p * residual) + pull * (rounds.anchor - model)
+    strip = np.minimum(rounds.residual(model, gradient / total), NEAR_BOUND * rounds.unit)
     at_low, at_high = model <= rounds.low + strip, model >= rounds.high - strip
 
     def outward(ascent: Floats) -> Bools:
         return (at_low & (ascent < 0)) | (at_high & (ascent > 0))
 
     active = outward(gradient)
-    bend = 4 * rounds.fairness.bend(utilities.T, priorities.T).T
-    hessian = _hessian(rounds.H, residual, 2 * priorities, bend, pull)
+    bend = 4 * rounds.fairness.bend(at.utilities.T, p.T).T
+    hessian = _hessian(rounds.H, residual, 2 * p, bend, pull)
     direction = _solve_positive(hessian, gradient, ~active)
     held = np.zeros_like(active)
     for _ in range(len(model)):
@@ -227,62 +251,78 @@ def _newton(rounds: _Rounds, model: Floats, strength: Floats) -> _Step:
         free = ~(active[:, again] | still)
         solved = _solve_positive(hessian[..., again], gradient[:, again], free)
         direction[:, again] = np.where(still, 0.0, solved)
-    return _Step(model, utilities, residual, gradient, direction, active, total, pull)
+    # Newton's step for φ(F), which is less bent, goes the same way but farther.
+    bent = rounds.fairness.surplus(at.utilities.T, p.T) * sum_up(
+        np.where(active, 0.0, gradient * direction)
+    )
+    length = 1 / np.maximum(1 - bent, 1 / LONGEST)
+    return _Step(model, at.utilities, residual, gradient, direction, active, total, pull, length)
 
 
-def _ready(rounds: _Rounds, step: _Step, strength: Floats) -> Bools:
+def _ready(rounds: Rounds, step: _Step, strength: Floats) -> Bools:
     """Whether a round is solved for its present pull (N,).
 
     A tie shows in no residual, only in the length of the step.
     """
     kkt = rounds.residual(step.model, step.gradient / step.total)
     length = rounds.residual(step.model, step.direction)
-    near = kkt <= np.maximum(strength, TOLERANCE) * rounds.scale
-    return near & (length <= SETTLED * (1 + _largest(step.model)))
+    near = kkt <= np.maximum(strength, TOLERANCE) * rounds.unit
+    return near & (length <= SETTLED * (rounds.unit + largest(step.model)))
 
 
-def _search(rounds: _Rounds, step: _Step) -> Floats:
-    """The models after Armijo's step along the projection arc; a round without one stays put.
+def _polished(rounds: Rounds, step: _Step) -> Floats:
+    """The models after a small Newton step, taken on trust unless a bound cuts it off."""
+    aim = step.model + step.direction
+    polished = rounds.project(aim)
+    cut = (polished != aim) & ~step.active
+    return np.where(cut.any(axis=0), step.model, polished)
 
-    The full step is tried first; where it fails, several shorter ones are tried side by side.
+
+def _search(rounds: Rounds, step: _Step) -> Points:
+    """The points after Armijo's step along the projection arc; a round without one stays put.
+
+    The whole step is tried first; where it fails, several shorter ones are tried side by side.
     """
-    arc, good = _arc(rounds, step, np.ones_like(step.total))
-    result, index = np.where(good, arc, step.model), np.flatnonzero(~good)
+    found, good = _arc(rounds, step, step.length)
+    index = np.flatnonzero(~good)
+    put(found, index, step, index)
     for lengths in SHORTER:
         if not index.size:
             break
         tried = np.repeat(index, len(lengths))
-        arc, good = _arc(_take(rounds, tried), _take(step, tried), np.tile(lengths, index.size))
+        shorter = step.length[tried] * np.tile(lengths, index.size)
+        arc, good = _arc(take(rounds, tried), take(step, tried), shorter)
         good = good.reshape(index.size, len(lengths))
-        found = good.any(axis=1)
-        longest = np.flatnonzero(found) * len(lengths) + good.argmax(axis=1)[found]
-        result[:, index[found]] = arc[:, longest]
-        index = index[~found]
-    return result
+        some = good.any(axis=1)
+        longest = np.flatnonzero(some) * len(lengths) + good.argmax(axis=1)[some]
+        put(found, index[some], arc, longest)
+        index = index[~some]
+    return found
 
 
-def _arc(rounds: _Rounds, step: _Step, length: Floats) -> tuple[Floats, Bools]:
-    """The points at the given lengths (N,) on the projection arc, and whether they will do."""
-    arc = rounds.project(step.model + length * step.direction)
-    move = arc - step.model
-    promised = _sum(step.gradient * np.where(step.active, move, length * step.direction))
-    return arc, _gain(rounds, step, move) >= ARMIJO * promised
+def _arc(rounds: Rounds, step: _Step, length: Floats) -> tuple[Points, Bools]:
+    """The points at the given lengths (N,) on the projection arc, and whether they will do.
 
-
-def _gain(rounds: _Rounds, step: _Step, move: Floats) -> Floats:
-    """What a move (d, N) adds to F less the pull, with round-off in its favour; (N,)."""
+    Utilities are carried along, so that rounding is the same all the way and no gain drowns in it.
+    """
+    model = rounds.project(step.model + length * step.direction)
+    move = model - step.model
     bent = rounds.apply(move)
-    change = _sum(move[i] * (2 * step.residual[i] - bent[i]) for i in range(len(move)))
-    gain = _sum(rounds.fairness.change(step.utilities.T, change.T).T)
-    away = 2 * (step.model - rounds.anchor) + move
-    slack = ROUND_OFF * (_largest(move) + ROUND_OFF) * (1 + _largest(step.model))
-    return gain - step.pull / 2 * _sum(move * away) + slack * step.total * rounds.scale
+    change = sum_up(move[i] * (2 * step.residual[i] - bent[i]) for i in range(len(move)))
+    gain = sum_up(rounds.fairness.change(step.utilities.T, change.T).T)
+    gain -= step.pull / 2 * sum_up(move * (2 * (step.model - rounds.anchor) + move))
+    slack = ROUND_OFF * (largest(move) + ROUND_OFF * rounds.size)
+    gain += slack * (rounds.size + largest(step.model)) * step.total
+    free = np.minimum(length, 1.0) * step.direction
+    promised = sum_up(step.gradient * np.where(step.active, move, free))
+    points = Points(model, step.utilities + change, step.residual - bent)
+    return points, gain >= ARMIJO * promised
 
 
 def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats) -> Floats:
     """Σ_k p_k H_k + bend_k r_k r_kᵀ + pull I, shape (d, d, N)."""
     bent = bend * residual
-    hessian = _sum_users(p * H + bent[:, None] * residual[None])
+    hessian = sum_users(p * H + bent[:, None] * residual[None])
     diagonal = np.arange(len(hessian))
     hessian[diagonal, diagonal] += pull
     return hessian
@@ -291,12 +331,15 @@ def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats)
 def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
     """Solve positive definite systems (d, d, N) in their free rows, in the others by the diagonal.
 
-    Gaussian elimination without pivoting, stable for these matrices; returns (d, N).
+    Gaussian elimination without pivoting, stable for these matrices; returns (d, N). What rounding
+    leaves of a pivot counts as positive.
     """
     d = len(right)
     solution: Floats = right.copy()
     matrix = np.where(np.eye(d, dtype=bool)[..., None] | (free[:, None] & free[None]), matrix, 0.0)
-    for j in range(d - 1):
+    least = EPSILON * matrix[range(d), range(d)]
+    for j in range(d):
+        np.maximum(matrix[j, j], least[j], out=matrix[j, j])
         factor = matrix[j + 1 :, j] / matrix[j, j]
         matrix[j + 1 :, j + 1 :] -= factor[:, None] * matrix[j, j + 1 :]
         solution[j + 1 :] -= factor * solution[j]
@@ -304,25 +347,3 @@ def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
         solution[j] /= matrix[j, j]
         solution[:j] -= matrix[:j, j] * solution[j]
     return solution
-
-
-def _take(batch: _Batch, which: NDArray[np.integer]) -> _Batch:
-    """The given members of a batch."""
-    arrays = {n: a[..., which] for n, a in vars(batch).items() if isinstance(a, np.ndarray)}
-    return replace(batch, **arrays)  # type: ignore[arg-type]
-
-
-def _sum(terms: Iterable[Floats]) -> Floats:
-    """Their sum, in order."""
-    return functools.reduce(operator.add, terms)
-
-
-def _sum_users(values: Floats) -> Floats:
-    """Σ_k over the last axis but one, in order."""
-    return _sum(values[..., k, :] for k in range(values.shape[-2]))
-
-
-def _largest(values: Floats) -> Floats:
-    """The largest absolute value over the first axis; NaN if one is."""
-    largest: Floats = np.maximum.reduce(np.abs(values))
-    return largest

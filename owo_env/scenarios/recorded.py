@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -107,8 +108,14 @@ class Recorded(Measured):
         for first in range(0, T, step):
             x = self.trace.read(first, min(first + step, T)).features
             x = x.astype(np.result_type(x, np.float64), copy=False)
-            mean = (x.real**2 + x.imag**2).sum(axis=-1).mean(axis=-1)
+            with np.errstate(over="ignore"):
+                mean = (x.real**2 + x.imag**2).sum(axis=-1).mean(axis=-1)
             power = max(power, float(mean.max()))
+        if not 0 < power < math.inf:
+            raise ValueError(
+                f"{self.trace.source}: the largest mean ‖x‖² of a slot is {power}: features must "
+                "not all be zero, nor so large or small that their squares are beyond a float"
+            )
         return power
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -125,6 +125,76 @@ def test_where_there_is_no_dual_nothing_is_stepped():
     ],
 )
 def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@given(
+    alpha=st.one_of(st.floats(0, 100), st.floats(-12, -2).map(lambda e: 1 + 10**e)),
+    u=st.floats(-8, 7),
+)
+def test_extreme_figures_against_sixty_digits(alpha, u):
+    """Values and conjugates, near α = 1 too, or a refusal in words."""
+    mp = pytest.importorskip("mpmath")
+    u = 10.0**u
+    try:
+        f = AlphaFair(1, (u, 2 * u), alpha)
+    except ValueError as error:
+        assert f"alpha={alpha:g}" in str(error) and alpha * -np.log10(u) > 240
+        return
+    with mp.workdps(60):
+        a, v = mp.mpf(alpha), mp.mpf(u)
+        value = mp.log(v) if a == 1 else (v ** (1 - a) - 1) / (1 - a)
+        p = 0.9 * f.priorities(np.array([u]))
+        assert f.value(np.array([u])) == pytest.approx(float(value), rel=1e-9, abs=1e-9)
+        if alpha > 0.05 and p[0] > 1e-300:
+            q = mp.mpf(p[0])
+            conjugate = -mp.log(q) - 1 if a == 1 else (a * q ** (1 - 1 / a) - 1) / (1 - a)
+            assert f.conjugate(p) == pytest.approx(float(conjugate), rel=1e-9, abs=1e-9)
+
+
+@given(
+    alpha=st.one_of(st.floats(0, 100), st.just(1000.0)),
+    u=arrays(float, 3, elements=st.floats(-8, 7)),
+    falls=arrays(float, 3, elements=st.integers(-(10**9), 10**9).map(lambda n: n / 1e9)),
+)
+@settings(max_examples=40, deadline=None)
+def test_growth_is_reckoned_where_powers_overflow(alpha, u, falls):
+    """In units of the largest priority, against 60 digits, below u_min too."""
+    mp = pytest.importorskip("mpmath")
+    u = np.sort(10.0**u)
+    if alpha * -np.log10(u[1]) > 240:
+        return
+    f = AlphaFair(3, (u[1], 1e9), alpha)
+    change = falls * u
+    with np.errstate(all="ignore"):
+        p, found = f.relative_priorities(u), f.change(u, change)
+    assert p.max() == 1 and not np.isnan(found).any()
+    with mp.workdps(60):
+        a, low = mp.mpf(alpha), mp.mpf(u[1])
+
+        def term(v):
+            inside = max(v, low)
+            at = mp.log(inside) if a == 1 else inside ** (1 - a) / (1 - a)
+            return at + (v - inside) * inside**-a
+
+        for u_k, d_k, found_k in zip(u, change, found):
+            growth = (term(mp.mpf(u_k) + mp.mpf(d_k)) - term(mp.mpf(u_k))) / low**-a
+            tolerance = 1e-9 * abs(growth) + mp.mpf(1e-12) * abs(d_k)
+            assert abs(growth - mp.mpf(found_k)) <= tolerance or growth < -1e290
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: AlphaFair(2, (1e-8, 1.0), 50.0), r"alpha=50 .*u_min to the power -50"),
+        (lambda: AlphaFair(2, (0.1, 1.0), 1e-3, "paper"), r"u_min to the power 1001"),
+        (lambda: fairness.fairness([1e-8, 1.0], 50), "alpha=50: F of a utility of 1e-08"),
+        (lambda: problem(alpha=100.0, utility_bounds=(1e3, 1e7)), "priorities reach from"),
+        (lambda: problem(alpha=1000.0, utility_bounds=(1.0, 3.0)), "priorities reach from"),
+    ],
+)
+def test_what_no_float_can_hold_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -1,6 +1,7 @@
 """The oracle of eq. 2 against another solver, optimality conditions and its own symmetries."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from owo_env.fairness import AlphaFair
-from owo_env.oracle import Fairest, fairest_model
+from owo_env.oracle import Fairest, UnsolvedError, fairest_model
 from owo_env.scenarios import make_scenario
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -169,27 +170,31 @@ def test_bits_do_not_depend_on_the_batch(alpha, m):
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 5.0])
 def test_ties_go_to_the_nearest_model(alpha):
-    """At m = 1 all θ with the same two predictions tie; the nearest is found by enumeration."""
+    """At m = 1 all θ with the same two predictions tie; the nearest is found by enumeration.
+
+    What is near is told in z = Dθ, D² the diagonal of ΣH.
+    """
     H, b, s = sinusoids(60, 1, seed=9)
     anchor = np.array([0.3, -0.2, 0.1, 0.0])
     solved = solve(H, b, s, alpha=alpha, **{**SINUSOID, "anchor": anchor})
     ties = 0
     for i, theta in enumerate(solved.model):
         x = H[i, :, 0] / np.sqrt(H[i, :, 0, :1])
-        nearest = nearest_in_cube(x, x @ theta, anchor)
+        D = np.sqrt(np.diagonal(H[i].sum(0)))
+        nearest = nearest_in_box(x / D, x @ theta, D * anchor, D) / D
         np.testing.assert_allclose(theta, nearest, atol=1e-3)
         ties += (np.abs(theta) < 1).sum() > 2
     assert ties >= 10
 
 
-def nearest_in_cube(x, predictions, anchor):
-    """argmin ‖θ − anchor‖ over θ ∈ [−1, 1]^d with xθ = predictions, over all 3^d faces."""
+def nearest_in_box(x, predictions, anchor, high):
+    """argmin ‖θ − anchor‖ over θ ∈ [−high, high] with xθ = predictions, over all 3^d faces."""
     best = None
     for face in map(np.array, itertools.product((-1.0, 0.0, 1.0), repeat=len(anchor))):
-        theta, free = face.copy(), face == 0
+        theta, free = face * high, face == 0
         theta[free] = anchor[free]
         theta[free] += np.linalg.lstsq(x[:, free], predictions - x @ theta, rcond=1e-9)[0]
-        feasible = np.abs(theta).max() <= 1 + 1e-9 and np.allclose(
+        feasible = (np.abs(theta) <= high + 1e-9).all() and np.allclose(
             x @ theta, predictions, atol=1e-8
         )
         if feasible and (
@@ -255,7 +260,7 @@ def test_a_round_without_signal_stays_at_the_anchor():
 def test_change_is_the_difference_of_values(alpha, u, change):
     u, change = np.array([u]), np.array([change])
     f = notion(1, alpha, 0.5)
-    difference = f.value(u + change) - f.value(u)
+    difference = (f.value(u + change) - f.value(u)) / f.priorities(u)[0]
     tolerance = 1e-9 if abs(alpha - 1) > 1e-3 or alpha == 1 else 1e-3  # difference cancels
     np.testing.assert_allclose(f.change(u, change)[0], difference, rtol=tolerance, atol=tolerance)
 
@@ -279,8 +284,9 @@ def test_bad_input_names_the_argument():
 
 def test_a_round_that_cannot_be_solved_is_an_error(monkeypatch):
     monkeypatch.setattr("owo_env.oracle.newton.MAX_ITERATIONS", 1)
-    with pytest.raises(ArithmeticError, match="round 0 of the batch"):
+    with pytest.raises(UnsolvedError, match="round 0 of the batch") as caught:
         solve(*sinusoids(3, 8, seed=0), alpha=1.0, **SINUSOID)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_faces_do_not_alternate_for_ever():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.fairness import Fairness, Smooth
-from owo_env.oracle import fairest_model
+from owo_env.oracle import Fairest, UnsolvedError, fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
@@ -93,20 +93,27 @@ class LeastSquares(Scenario):
 
         Returns:
             Shapes (rounds, d, N) and (rounds, K, N).
+
+        Raises:
+            UnsolvedError: A round could not be solved; of round r of stream n it has index rN + n.
         """
         rounds, n = moments[2].shape[0], moments[2].shape[-1]
         # Rounds and streams side by side on the last axis, as the oracle wants them.
         flat = [np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments]
-        found = [
-            fairest_model(
-                *(a[..., i : i + ORACLE_BATCH] for a in flat),
-                fairness=fairness,
-                l_max=self.l_max,
-                bounds=self.problem.model_bounds,
-                anchor=self.problem.initial_model,
-            )
-            for i in range(0, rounds * n, ORACLE_BATCH)
-        ]
+
+        def solved(first: int) -> Fairest:
+            try:
+                return fairest_model(
+                    *(a[..., first : first + ORACLE_BATCH] for a in flat),
+                    fairness=fairness,
+                    l_max=self.l_max,
+                    bounds=self.problem.model_bounds,
+                    anchor=self.problem.initial_model,
+                )
+            except UnsolvedError as error:
+                raise UnsolvedError(first + error.index, error.why) from None
+
+        found = [solved(first) for first in range(0, rounds * n, ORACLE_BATCH)]
         model, utilities = (
             np.moveaxis(np.concatenate(parts, -1).reshape(-1, rounds, n), 1, 0).copy()
             for parts in zip(*((f.model, f.utilities) for f in found))
@@ -202,12 +209,25 @@ class LeastSquaresBatch(Batch):
         if self.fairness is None:
             return
         whole = [np.concatenate(parts, -1) for parts in zip(*moments)]
-        solved = self.scenario.fairest(whole, self.fairness)
+        solved = self._solved(whole, lambda r, n: (self.round[which[n]] + r + 1, which[n]))
         if self.best is None:
             self.best = solved
         else:
             for kept, part in zip(self.best, solved):
                 kept[..., which] = part
+
+    def _solved(
+        self, moments: Sequence[Floats], place: Callable[[int, int], tuple[int, int]]
+    ) -> tuple[Floats, Floats]:
+        """θ* and its mean utilities; ``place`` tells the round's number and stream, for errors."""
+        try:
+            return self.scenario.fairest(moments, self.fairness)  # type: ignore[arg-type]
+        except UnsolvedError as error:
+            number, stream = place(*divmod(error.index, moments[2].shape[-1]))
+            raise ArithmeticError(
+                f"no fairest model found for round {number} of stream {stream}: {error.why}; "
+                "hindsight=False plays without"
+            ) from None
 
     def _store(self, data: SlotData, which: Integers) -> None:
         """Put the streams ``which`` into the block, whose memory is used again and again."""
@@ -263,7 +283,7 @@ class Unrolled(LeastSquaresBatch):
 
         self.data = mapped(laid, *blocks)
         if self.fairness is not None:
-            self.best = scenario.fairest(self.data.moments(), self.fairness)
+            self.best = self._solved(self.data.moments(), lambda r, n: (n + 1, 0))
 
 
 class LeastSquaresStream(Stream):

@@ -68,6 +68,13 @@ def test_equal_utilities_give_equal_priorities(u, alpha):
     assert (p == p[:, :1]).all()
 
 
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 2.0])
+def test_dual_from_zero_steps_to_the_largest_priority(alpha):
+    weighting = Dual(problem(alpha), initial_weights=[0.0, 1e-310, 1.0])
+    p = run_dual(weighting, np.full((2, 3), 1.0))
+    assert (p[1, :2] == weighting.fairness.priority_bounds[1]).all()
+
+
 def test_alpha_zero_never_moves_the_priorities():
     p = run_dual(Dual(problem(0.0)), np.random.default_rng(0).uniform(0.5, 1.5, (9, 3)))
     assert (p == 1).all()
@@ -245,6 +252,7 @@ def test_an_agent_of_ones_own_needs_only_act():
         ("owo-fmtl", {"initialization": "mean"}, ValueError, "initialization"),
         ("owo-fmtl", {"initialization": "continue", "rate": 0.5}, ValueError, "rate=0.5"),
         ("cws", {"shares": (0.5, -0.5)}, ValueError, "shares"),
+        ("cws", {"shares": (1e308, 1e308)}, ValueError, "shares"),
         ("cws", {"shares": (1, 1), "weights": (1, 1)}, ValueError, "another name of shares"),
         ("cws", {"weights": (0, 0)}, ValueError, "at least one must be positive"),
         ("cws", {"total": 0}, ValueError, "total=0"),

@@ -1,0 +1,164 @@
+"""Rounds of least squares without units: what is solved, and the batches it is solved in.
+
+A round is solved in z = Dθ, D² the diagonal of Σ_k H_k: then nothing depends on the units of its
+columns, and a length is measured against its targets. What is below calls z the model.
+"""
+
+import functools
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env.fairness import Smooth
+
+Floats = NDArray[np.floating]
+
+NARROW = 1e-4  # a Θ that is narrower than this, in units of the targets, counts as this wide
+DEPENDENT, TINY = 1e-9, 1e-4  # what counts as a reason where no model is found
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Models (d, N), their ū (K, N), and half its gradient, b − Hθ (d, K, N)."""
+
+    model: Floats
+    utilities: Floats
+    residual: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """Problems in scaled coordinates, last in every array.
+
+    Attributes:
+        size: The length of a model that matters beside the targets (or the anchor), (N,).
+        unit: The same, or Θ's width where that is smaller, (N,).
+    """
+
+    H: Floats
+    b: Floats
+    s: Floats
+    size: Floats
+    unit: Floats
+    anchor: Floats
+    low: Floats
+    high: Floats
+    l_max: float
+    fairness: Smooth
+
+    def project(self, model: Floats) -> Floats:
+        """The nearest point of Θ."""
+        return np.minimum(np.maximum(model, self.low), self.high)
+
+    def apply(self, model: Floats) -> Floats:
+        """H_kθ, shape (d, K, N)."""
+        return sum_up(self.H[:, j] * model[j] for j in range(len(model)))
+
+    def at(self, model: Floats) -> Points:
+        residual = self.b - self.apply(model)
+        gain = sum_up(model[i] * (self.b[i] + residual[i]) for i in range(len(model)))
+        return Points(model, (self.l_max - self.s) + gain, residual)
+
+    def judged(self, model: Floats) -> tuple[Points, Floats]:
+        """What models are worth, and their KKT residual without pull, in units of the round.
+
+        The residual is infinite where a figure is not finite.
+        """
+        at = self.at(model)
+        p = self.fairness.relative_priorities(at.utilities.T).T
+        ascent = 2 * sum_users(p * at.residual) / sum_up(p)
+        kkt = self.residual(model, ascent) / self.unit
+        return at, np.where(kkt >= 0, kkt, np.inf)
+
+    def residual(self, model: Floats, ascent: Floats) -> Floats:
+        """The KKT residual (N,): how far a step along the ascent direction leads within Θ."""
+        return largest(self.project(model + ascent) - model)
+
+
+Batch = TypeVar("Batch", bound=Points | Rounds)
+
+
+def scaled(
+    H: Floats,
+    b: Floats,
+    s: Floats,
+    anchor: Floats,
+    low: float,
+    high: float,
+    l_max: float,
+    fairness: Smooth,
+) -> tuple[Floats, Rounds]:
+    """D (d, B), 1 where a column is zero, and the problems in z = Dθ."""
+    diagonal = np.arange(len(b))
+    power = sum_users(H[diagonal, diagonal])
+    seen = power > 0
+    scale = np.sqrt(np.where(seen, power, 1.0))
+    start = scale * anchor[:, None]
+    size = np.maximum(np.sqrt(largest(s)), largest(start * seen))
+    size = np.where(size > 0, size, 1.0)
+    width = largest(np.where(seen, scale * (high - low), 0.0))
+    return scale, Rounds(
+        H=H / scale[:, None, None] / scale[:, None],
+        b=b / scale[:, None],
+        s=s,
+        size=size,
+        unit=np.maximum(np.minimum(size, width), NARROW * size),
+        anchor=start,
+        low=scale * low,
+        high=scale * high,
+        l_max=l_max,
+        fairness=fairness,
+    )
+
+
+def reason(round_: Rounds) -> str:
+    """What may be wrong with a single round that could not be solved."""
+    gram = sum_users(round_.H)[..., 0]
+    values, vectors = np.linalg.eigh(gram)
+    if len(gram) > 1 and values[0] < DEPENDENT * values[-1]:
+        i, j = sorted(np.argsort(-np.abs(vectors[:, 0]))[:2].tolist())
+        return (
+            f"; columns {i} and {j} of its features (counted from 0) are all but dependent: "
+            "centre them, or leave one out"
+        )
+    u_min = round_.fairness.utility_bounds[0]
+    if u_min < TINY * round_.l_max:
+        return (
+            f"; utility_bounds[0]={u_min:g} is tiny beside l_max={round_.l_max:g}: raise it, "
+            "F is all but broken there"
+        )
+    return ""
+
+
+def take(batch: Batch, which: NDArray[np.integer]) -> Batch:
+    """The given members of a batch."""
+    arrays = {n: a[..., which] for n, a in vars(batch).items() if isinstance(a, np.ndarray)}
+    return replace(batch, **arrays)  # type: ignore[arg-type]
+
+
+def put(
+    batch: Points, where: NDArray[np.integer], other: Points, which: NDArray[np.integer]
+) -> None:
+    """Overwrite members of a batch by the given members of another."""
+    for name, array in vars(batch).items():
+        array[..., where] = vars(other)[name][..., which]
+
+
+def sum_up(terms: Iterable[Floats]) -> Floats:
+    """Their sum, in order."""
+    return functools.reduce(operator.add, terms)
+
+
+def sum_users(values: Floats) -> Floats:
+    """Σ_k over the last axis but one, in order."""
+    return sum_up(values[..., k, :] for k in range(values.shape[-2]))
+
+
+def largest(values: Floats) -> Floats:
+    """The largest absolute value over the first axis; NaN if one is."""
+    found: Floats = np.maximum.reduce(np.abs(values))
+    return found
