@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import TextColumn
 from rich.table import Table
 
@@ -62,7 +61,7 @@ def train_rl(
         console.print("interrupted: the best policy is kept; --resume goes on from the checkpoint")
     _compare(training, folder)
     console.print(
-        f"play it with: owo run --scenario {escape(scenario)} --agent rl:{escape(str(folder))}",
+        f"play it with: owo run --scenario {scenario} --agent rl:{folder}",
         highlight=False,
     )
     if interrupted:
@@ -78,5 +77,5 @@ def _compare(training: Training, folder: Path) -> None:
     table.add_column("fairness", justify="right")
     for name in ("cws", "owo-fmtl", f"rl:{folder}"):
         fairness = evaluate(training, functools.partial(owo_agents.make, name))
-        table.add_row(escape(name), f"{fairness.mean():.5f}")
+        table.add_row(name, f"{fairness.mean():.5f}")
     console.print(table)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from owo_agents.benchmark.figures.leaderboard import Board, scores, settled
+from owo_agents.benchmark.figures.statistics import SAME
 from owo_agents.benchmark.suite.plan import Claim
 
 RULE = (
@@ -75,7 +76,8 @@ def _verdict(board: Board | None, claim: Claim, diverged: Sequence[str]) -> Verd
     if len(figures) < wanted:
         notes.insert(0, f"{len(figures)} of {wanted} seeds")
     texts = ", ".join(format(value, form) for value in figures)
-    return Verdict(claim, word, f"{mean:{form}} (by seed {'; '.join([texts, *notes])})")
+    by_seed = SAME if len(figures) > 1 == len(set(figures)) else f"by seed {texts}"
+    return Verdict(claim, word, f"{mean:{form}} ({'; '.join([by_seed, *notes])})")
 
 
 def _gain(mine: float, theirs: float, better: int) -> float:

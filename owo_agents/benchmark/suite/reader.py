@@ -63,11 +63,12 @@ T = TypeVar("T")
 
 def names() -> dict[str, str]:
     """Name → summary of the suites in the package."""
-    return {
-        file.name.removesuffix(".yaml"): str(yaml.safe_load(file.read_text())["summary"])
+    texts = {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
         for file in sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".yaml")
     }
+    return {name: str(yaml.safe_load(text)["summary"]) for name, text in texts.items()}
 
 
 def load(name_or_file: str | os.PathLike[str]) -> Suite:
@@ -80,13 +81,16 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            return _parse_text(path.stem, path.read_text(), str(path))
+            return _parse_text(path.stem, path.read_text(encoding="utf-8"), str(path))
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            place = f"byte {error.start + 1}: {error.reason}"
+            raise ValueError(f"suite {str(path)!r}: must be UTF-8 ({place})") from error
     name = str(name_or_file)
     checks.one_of("suite (or a file's name ending in .yaml)", name, names())
     file = _LIBRARY / f"{name}.yaml"
-    return _parse_text(name, file.read_text(), file.name)
+    return _parse_text(name, file.read_text(encoding="utf-8"), file.name)
 
 
 def parse(name: str, data: Mapping[str, Any], where: Callable[[_Path], str] = ".".join) -> Suite:
