@@ -75,7 +75,7 @@ def stopping(folder: Path | None) -> Iterator[None]:
         if folder is not None and (folder / "suite.json").exists():
             kept = "the results stored before are kept; the same command goes on from there"
         elif folder is not None:
-            kept = f"{folder} was moved or deleted: what was stored went with it, nothing since is kept"
+            kept = f"{folder} was moved or deleted: what it held went with it, the rest is lost"
         where = f" ({error.filename})" if error.filename else ""
         errors.print(Text("owo:", RED), f"{error.strerror or error}{where}; {kept}")
         raise typer.Exit(1) from error

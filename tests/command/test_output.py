@@ -110,9 +110,7 @@ def test_a_folder_moved_in_mid_run_is_one_sentence_that_says_what_is_kept(tmp_pa
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("owo: No such file or directory")
-    assert (
-        f"{out} was moved or deleted: what was stored went with it, nothing since is kept" in line
-    )
+    assert f"{out} was moved or deleted: what it held went with it, the rest is lost" in line
     assert not out.exists()
     assert len(list((tmp_path / "moved" / "cells").iterdir())) == 1
 

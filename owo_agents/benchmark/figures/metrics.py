@@ -69,10 +69,8 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
     found = {}
     for name in user_classes(result):
         mine = classes == name
-        count = np.maximum(mine.sum(axis=1), 1)
-        found[name] = np.where(
-            mine.any(axis=1), np.where(mine, values, 0.0).sum(axis=1) / count, np.nan
-        )
+        count, total = mine.sum(axis=1), np.where(mine, values, 0.0).sum(axis=1)
+        found[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return found
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 SAME = "the same in every seed"
 """What stands where an interval would, if nothing varies between seeds."""
 
+ROUND_OFF = 1e-12  # of a figure: sums in another order differ by less
+
 Floats = NDArray[np.floating]
 Statistic = Callable[..., Floats]
 
@@ -64,12 +66,17 @@ def bootstrap(
     return statistic(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
 
 
+def same(values: Floats) -> bool:
+    """Whether nothing varies between seeds, shape (seeds, ...), but for round-off."""
+    return bool((np.ptp(values, axis=0) <= ROUND_OFF * np.abs(values).max(axis=0)).all())
+
+
 def interval(values: Floats, statistic: Statistic = iqm) -> tuple[Floats, Floats] | None:
     """The 95% percentile bootstrap interval, each end of shape (...).
 
     None of a single seed, and where no value varies between seeds.
     """
-    if len(values) < 2 or (values == values[0]).all():
+    if len(values) < 2 or same(values):
         return None
     low, high = np.quantile(bootstrap(values, statistic), [0.025, 0.975], axis=0)
     return low, high
@@ -89,8 +96,7 @@ def paired_difference(scores: Mapping[int, float], baseline: Mapping[int, float]
     Raises:
         ValueError: The two share no seed.
     """
-    mine, theirs = _paired(scores, baseline)
-    return estimate(mine - theirs)
+    return estimate(_gains(scores, baseline))
 
 
 def probability_of_improvement(
@@ -101,13 +107,14 @@ def probability_of_improvement(
     Raises:
         ValueError: The two share no seed.
     """
-    mine, theirs = _paired(scores, baseline)
-    return estimate((mine > theirs) + 0.5 * (mine == theirs), np.mean)
+    return estimate(0.5 + 0.5 * np.sign(_gains(scores, baseline)), np.mean)
 
 
-def _paired(x: Mapping[int, float], y: Mapping[int, float]) -> tuple[Floats, Floats]:
-    """The values of the seeds that both have."""
-    shared = sorted(x.keys() & y.keys())
+def _gains(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Floats:
+    """Score minus baseline at every common seed; round-off counts as 0."""
+    shared = sorted(scores.keys() & baseline.keys())
     if not shared:
-        raise ValueError(f"no common seed: {sorted(x)} against {sorted(y)}")
-    return np.array([x[seed] for seed in shared]), np.array([y[seed] for seed in shared])
+        raise ValueError(f"no common seed: {sorted(scores)} against {sorted(baseline)}")
+    mine, theirs = (np.array([one[seed] for seed in shared]) for one in (scores, baseline))
+    gains = mine - theirs
+    return np.where(np.abs(gains) <= ROUND_OFF * np.abs(theirs), 0.0, gains)

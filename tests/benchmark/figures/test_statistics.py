@@ -101,6 +101,16 @@ def test_probability_of_improvement_is_the_share_of_common_seeds_ties_half(x):
     assert back.value == pytest.approx(1 - found.value)
 
 
+def test_round_off_is_no_difference():
+    """The same numbers summed in another order."""
+    x = {0: 0.1 + 0.2 + 0.3, 1: 0.3 + 0.2 + 0.1, 2: 0.6}
+    assert len(set(x.values())) > 1
+    assert statistics.estimate(list(x.values())).same
+    y = dict.fromkeys(x, 0.6)
+    assert statistics.paired_difference(x, y).value == 0.0
+    assert statistics.probability_of_improvement(x, y).value == 0.5
+
+
 @pytest.mark.parametrize("values", [[0.1] * 5, [[1.0, 2.0]] * 3])
 def test_what_is_the_same_in_every_seed_has_no_interval(values):
     assert statistics.interval(np.array(values)) is None
