@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,24 +15,42 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A file beside ``path`` to write to, which is moved there at the end.
 
     Its name says who writes it, ``.host.pid.….tmp``; an error removes it.
+
+    Raises:
+        OSError: The folder is not there, or the disk refuses.
     """
     path = Path(path)
-    prefix = f".{socket.gethostname()}.{os.getpid()}."
-    handle, name = tempfile.mkstemp(".tmp", prefix, path.parent)
-    os.close(handle)
-    beside = Path(name)
+    writer = f".{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
+    beside = path.with_name(writer)
+    beside.touch(exist_ok=False)  # tempfile would not keep to the umask
     try:
         yield beside
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file whole or not at all, in a folder that is made where it is missing."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole or not at all, in a folder that is there; texts are UTF-8.
+
+    Raises:
+        OSError: The folder is not there (any more), or the disk refuses.
+    """
+    if isinstance(content, str):  # names may hold half a character: file systems and YAML allow it
+        content = content.encode("utf-8", "backslashreplace")
     with atomic(path) as beside:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """What a folder has under a name, links followed to where they lead.
+
+    Raises:
+        ValueError: It leads out of the folder.
+    """
+    path = folder / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{path}: leads out of the folder; remove the link")
+    return path

@@ -103,7 +103,8 @@ class Display:
         Raises:
             gymnasium.error.DependencyNotInstalled: matplotlib is missing.
         """
-        return self._picture.draw(self)
+        with _own_style():
+            return self._picture.draw(self)
 
     @functools.cached_property
     def _picture(self) -> _Picture:
@@ -121,17 +122,24 @@ def _bar(share: float, mark: float = np.nan) -> str:
     return "".join(bar)
 
 
+def _own_style() -> Any:
+    """A context with matplotlib's own defaults, whatever style its user has set."""
+    try:
+        from matplotlib import style
+    except ImportError as error:
+        raise gym.error.DependencyNotInstalled(
+            "render_mode='rgb_array' draws with matplotlib: pip install matplotlib"
+        ) from error
+    return style.context("default")
+
+
 class _Picture:
     """A matplotlib figure whose artists are moved from frame to frame, never made anew."""
 
     def __init__(self, problem: Problem) -> None:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise gym.error.DependencyNotInstalled(
-                "render_mode='rgb_array' draws with matplotlib: pip install matplotlib"
-            ) from error
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         self.problem = problem
         users, (u_min, u_max) = range(problem.num_users), problem.utility_bounds
         colours = [COLOURS[k % len(COLOURS)] for k in users]

@@ -103,3 +103,15 @@ class NoAct:
 
     def __init__(self, problem: Any) -> None:
         pass
+
+
+class MovesTheFolder(Still):
+    """Moves a folder away at the end of the round, as a user might in another terminal."""
+
+    def __init__(self, problem: Any, folder: str, to: str) -> None:
+        super().__init__(problem)
+        self.folder, self.to = Path(folder), to
+
+    def end_round(self, obs: Any, info: Any) -> None:
+        if self.folder.exists():
+            self.folder.rename(self.to)

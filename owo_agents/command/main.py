@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import owo_agents
@@ -41,16 +40,18 @@ from owo_agents.command.terminal import (
     TensorBoardDir,
     announce,
     console,
+    degrade,
     finish,
     pairs,
     refusing,
     show,
+    stopping,
     summary,
     tidy,
 )
 from owo_agents.command.train_rl import train_rl
 from owo_agents.command.watch import watch
-from owo_env import checks
+from owo_env import checks, files
 from owo_env.scenarios import traces
 
 app = typer.Typer(
@@ -74,7 +75,7 @@ def list_() -> None:
         table.add_column(no_wrap=True, style="cyan")
         table.add_column()
         for name, line in found.items():
-            table.add_row(escape(name), escape(line))
+            table.add_row(name, line)
         console.print(table)
 
 
@@ -121,6 +122,7 @@ def run(
     play = functools.partial(runner.run, backend=backends.serial, force=True)
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(stopping(out))
         store, outcome = execute(one, one, folder, play, tensorboard)
         for board in leaderboard.boards(one, store):
             console.print(summary(board))
@@ -167,15 +169,19 @@ def bench(
         jobs = checks.whole("--jobs", os.cpu_count() or 1 if jobs is None else jobs, low=1)
         play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
     folder = out or Path("results") / whole.name
-    if tune:
-        chosen = whole = tuned(chosen, folder / "tuning", play)
-    store, outcome = execute(
-        chosen, whole, folder, functools.partial(play, force=force), tensorboard
-    )
-    found = leaderboard.boards(whole, store)
+    with stopping(folder):
+        if tune:
+            chosen = whole = tuned(chosen, folder, play)
+        store, outcome = execute(
+            chosen, whole, folder, functools.partial(play, force=force), tensorboard
+        )
+        (folder / "suite.json").stat()  # an error where the folder is gone
+        found = leaderboard.boards(whole, store)
+        written: list[Path] = []
+        if found:  # first of all: nothing that a terminal refuses costs the report
+            written = publish.publish(*manifest.read(folder), found, store, ("png", "svg"))
     show(found)
-    if found:
-        announce(publish.publish(*manifest.read(folder), found, store, ("png", "svg")))
+    announce(written)
     finish(outcome, whole.run_names(), resumable=True)
 
 
@@ -217,7 +223,7 @@ def record(
     """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
     with refusing():
         traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
-    console.print(f"{escape(str(path))}: {rounds} rounds of {escape(scenario)}")
+    console.print(f"{path}: {rounds} rounds of {scenario}")
 
 
 app.command("train-rl")(refusing()(train_rl))
@@ -246,10 +252,10 @@ def execute(
 
 
 def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome]) -> Suite:
-    """The suite followed by its tuned repetition; the tuning runs are kept in the folder."""
+    """The suite followed by its tuned repetition; the tuning runs are kept in the folder's own."""
     with refusing():
         runner.validate(chosen)
-        store = Store(folder)
+        store = Store(files.inside(folder, "tuning"))
 
     def run_all(cells: Sequence[Cell]) -> None:
         titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
@@ -270,6 +276,7 @@ def show_rounds(cell: Cell) -> None:
 
 def main() -> None:
     """The console script: like ``python -m``, it finds modules in the present folder."""
+    degrade()
     sys.path.insert(0, os.getcwd())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
     app()

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,7 +14,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from owo_agents.benchmark.report import inert
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
@@ -24,7 +25,8 @@ from owo_agents.playing.loop import RoundRecord
 
 def bars(*count: ProgressColumn, console: Console) -> Progress:
     """Bars that say what they are of, how far it is, and the time taken and left."""
-    columns = TextColumn("{task.description}"), BarColumn(), *count, TimeElapsedColumn()
+    name = TextColumn("{task.description}", markup=False)
+    columns = name, BarColumn(), *count, TimeElapsedColumn()
     return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)
 
 
@@ -52,7 +54,7 @@ class ProgressBars(Callback):
             totals[self._titles[cell.key]] += cell.rounds
             self._left[cell.key] = cell.rounds
         for title, total in totals.items():
-            self._bars[title] = self._progress.add_task(escape(title), total=total, start=False)
+            self._bars[title] = self._progress.add_task(inert.flat(title), total=total, start=False)
         self._progress.start()
 
     def on_round(self, cell: Cell, record: RoundRecord) -> None:
@@ -66,7 +68,8 @@ class ProgressBars(Callback):
     def on_failure(self, cell: Cell, error: str) -> None:
         """Say so, and count the cell as over."""
         self._progress.console.print(
-            f"[red]failed[/red] {escape(self._names.get(cell.key, cell.agent))}: {escape(error)}",
+            Text("failed", "red"),
+            f"{self._names.get(cell.key, cell.agent)}: {error}",
             highlight=False,
         )
         self._advance(cell, self._left[cell.key])

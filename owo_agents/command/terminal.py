@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from owo_agents.benchmark.figures import certificates, claims
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment
-from owo_agents.benchmark.report import tables
+from owo_agents.benchmark.report import inert, tables
 from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite import values
@@ -29,8 +31,24 @@ Settings = Annotated[
 TensorBoardDir = Annotated[
     Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
 ]
-console = Console(emoji=False)
-errors = Console(stderr=True, soft_wrap=True, emoji=False)
+
+
+class _Plain(Console):
+    """Shows texts as they are, whoever named what they speak of: no markup, nothing unseen."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(inert.visible(text), **options)
+
+
+console = _Plain(markup=False, emoji=False)
+errors = _Plain(markup=False, emoji=False, highlight=False, stderr=True, soft_wrap=True)
+RED = "bold red"
+
+
+def degrade() -> None:
+    """Let what the output's encoding lacks become a "?" there, instead of an error after hours."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Python does so with stderr itself
+        sys.stdout.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager
@@ -39,9 +57,28 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, ImportError, OSError) as error:
-        text = " ".join(str(error).split())
-        errors.print(f"[bold red]owo:[/bold red] {escape(text)}", highlight=False)
+        errors.print(Text("owo:", RED), " ".join(str(error).split()))
         raise typer.Exit(2) from error
+
+
+@contextlib.contextmanager
+def stopping(folder: Path | None) -> Iterator[None]:
+    """Turn a full disk, or a folder that is gone, into one line that says what is kept; code 1.
+
+    Args:
+        folder: Where results are kept, or None where they are not.
+    """
+    try:
+        yield
+    except OSError as error:
+        kept = "nothing is kept"
+        if folder is not None and (folder / "suite.json").exists():
+            kept = "the results stored before are kept; the same command goes on from there"
+        elif folder is not None:
+            kept = f"{folder} was moved or deleted: what it held went with it, the rest is lost"
+        where = f" ({error.filename})" if error.filename else ""
+        errors.print(Text("owo:", RED), f"{error.strerror or error}{where}; {kept}")
+        raise typer.Exit(1) from error
 
 
 def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
@@ -61,7 +98,7 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
 def tidy(store: Store, chosen: Suite) -> None:
     """Set foreign and damaged files aside, and say which."""
     for line in store.tidy(cell.key for cell in chosen.cells()):
-        errors.print(f"[yellow]set aside[/yellow] {escape(line)}", highlight=False)
+        errors.print(Text("set aside", "yellow"), line)
 
 
 def show(boards: Sequence[Board]) -> None:
@@ -72,7 +109,7 @@ def show(boards: Sequence[Board]) -> None:
             for text, words in claims.tally(together).items():
                 counts = ", ".join(f"{word} at {count}" for word, count in words.items())
                 line = f"{text}: {counts} of {len(together)} points"
-                console.print(line, highlight=False, markup=False)
+                console.print(line, highlight=False)
         else:
             console.print(tables.terminal(together[0], console.width))
             if (verdicts := tables.claims_table(together[0])).row_count:
@@ -80,26 +117,28 @@ def show(boards: Sequence[Board]) -> None:
         baseline = together[0].experiment.baseline
         runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
         for check in certificates.checks_of(runs):
-            console.print(f"{baseline}, {check.name}: {check}", highlight=False, markup=False)
+            console.print(f"{baseline}, {check.name}: {check}", highlight=False)
 
 
 def summary(board: Board) -> Panel:
     """The figures of a single run."""
     table = Table.grid(padding=(0, 2))
+    for style in ("", "", "dim"):
+        table.add_column(style=style)
     for metric in board.metrics:
         figure = board.rows[0].figures.get(metric.key)
         text = tables.figure_text(figure, metric.digits, spread=False)
-        table.add_row(escape(metric.title), text, f"[dim]{escape(metric.meaning)}[/dim]")
+        table.add_row(metric.title, text, metric.meaning)
     cell = next(iter(board.runs[board.rows[0].label].values())).cell
     title = f"{cell.agent} on {cell.scenario}: {cell.rounds} rounds, seed {cell.seed}"
-    return Panel(table, title=escape(title), title_align="left", expand=False)
+    return Panel(table, title=Text(inert.flat(title)), title_align="left", expand=False)
 
 
 def announce(paths: Sequence[Path]) -> None:
     """Say what was written, folders once."""
     for folder, group in groupby(paths, key=lambda path: path.parent):
         first, *more = group
-        what = f"{escape(str(folder))} ({len(more) + 1} files)" if more else escape(str(first))
+        what = f"{folder} ({len(more) + 1} files)" if more else str(first)
         console.print(f"wrote {what}", highlight=False)
 
 
@@ -112,12 +151,11 @@ def finish(outcome: runner.Outcome, names: Mapping[str, str], resumable: bool) -
         by_error.setdefault(error, []).append(names[cell.key])
     for error, runs in by_error.items():
         more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
-        which = escape("; ".join(runs[:3]))
-        errors.print(f"[red]failed[/red] {which}{more}: {escape(error)}", highlight=False)
+        errors.print(Text("failed", "red"), f"{'; '.join(runs[:3])}{more}: {error}")
     if outcome.interrupted:
         kept = "what is done is kept; the same command goes on from there"
         errors.print(f"interrupted: {kept if resumable else 'nothing is kept'}")
         raise typer.Exit(130)
     if outcome.failures:
-        errors.print(f"[bold red]{len(outcome.failures)} runs failed[/bold red]")
+        errors.print(Text(f"{len(outcome.failures)} runs failed", RED))
         raise typer.Exit(1)

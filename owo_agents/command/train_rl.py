@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import TextColumn
 from rich.table import Table
 
@@ -63,7 +62,7 @@ def train_rl(
         console.print("interrupted: the best policy is kept; --resume goes on from the checkpoint")
     _compare(training, folder)
     play = shlex.join(["owo", "run", "--scenario", scenario, "--agent", f"rl:{folder}"])
-    console.print(f"play it with: {escape(play)}", highlight=False, soft_wrap=True)
+    console.print(f"play it with: {play}", highlight=False, soft_wrap=True)
     if interrupted:
         raise typer.Exit(130)
 
@@ -77,5 +76,5 @@ def _compare(training: Training, folder: Path) -> None:
     table.add_column("fairness", justify="right")
     for name in ("cws", "owo-fmtl", f"rl:{folder}"):
         fairness = evaluate(training, functools.partial(owo_agents.make, name))
-        table.add_row(escape(name), f"{fairness.mean():.5f}")
+        table.add_row(name, f"{fairness.mean():.5f}")
     console.print(table)

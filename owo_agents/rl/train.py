@@ -171,7 +171,7 @@ def train(
         seed = first_stream(training.seed, done)
         model = make_model(training, GymnasiumVecEnv(venv), problem_of(venv), seed, tensorboard)
         folder.mkdir(parents=True, exist_ok=True)  # only now: what is refused leaves no trace
-        (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n")
+        (folder / ABOUT).write_text(json.dumps(asdict(training), indent=2) + "\n", encoding="utf-8")
         keeper = _Keeper(training, problem_of(venv), folder, on_progress, state["best"])
         interrupted = False
         if resume:
@@ -209,7 +209,8 @@ def _checkpoint(training: Training, folder: Path, resume: bool) -> dict[str, Any
         return {"steps": 0, "best": -np.inf}
     if not checkpoint.exists():
         raise ValueError(f"{folder} has no checkpoint to go on from: leave out --resume")
-    was, wanted = json.loads((folder / ABOUT).read_text()), json.loads(json.dumps(asdict(training)))
+    was = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(asdict(training)))
     changed = [k for k in wanted if k not in ("steps", "eval_every") and wanted[k] != was[k]]
     if changed:
         told = ", ".join(f"{k}={was[k]!r}, not {wanted[k]!r}" for k in changed)
@@ -275,7 +276,7 @@ class _Keeper(BaseCallback):
         policy = exported(self.model, self.training, self.problem, steps)
         fairness = evaluate(self.training, lambda problem: compose(Learned(problem, policy)))
         mean = float(fairness.mean())
-        with (self.folder / "evaluations.jsonl").open("a") as lines:
+        with (self.folder / "evaluations.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"steps": steps, "fairness": mean}) + "\n")
         self.model.logger.record("eval/fairness", mean)
         if mean > self.best:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -12,17 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
 from owo_env.problem import Problem
+from owo_env.scenarios.base import Integers
 from owo_env.scenarios.least_squares.base import SLOTS_PER_BLOCK
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.traces import Arrays, Trace, open_trace
 from owo_env.scenarios.traces.trace import SETTINGS
 
+ORDERS = ("replay", "window", "shuffled")
+
 
 class Recorded(Measured):
-    """Plays recorded rounds in order; a user's loss in a slot is mean |y − θᵀx|² over its samples.
+    """Plays recorded rounds; a user's loss in a slot is mean |y − θᵀx|² over its samples.
 
-    Every stream replays the same rounds, whatever its seed. The data are read through once when
-    the scenario is made, to check them and to find ``smoothness`` where nobody gives it.
+    Every stream replays the same rounds, unless ``order`` lets its seed draw. The data are read
+    through once when the scenario is made, to check them and to find ``smoothness`` where nobody
+    gives it.
 
     Args:
         trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md); or else give
@@ -40,6 +45,9 @@ class Recorded(Measured):
             ⌊√m⌋ slots.
         repeat: Start again after the last round; otherwise opening another is an error (also
             where a vector environment's SAME_STEP does it unasked).
+        order: ``"replay"``: the rounds as they were recorded, whatever the seed; ``"window"``:
+            likewise from a round on that the seed draws, the first following the last;
+            ``"shuffled"``: in an order that the seed draws.
 
     Attributes:
         rounds: T, how many rounds there are; None with ``repeat``.
@@ -65,7 +73,10 @@ class Recorded(Measured):
         smoothness: float | None = None,
         adversary: str = "none",
         repeat: bool = False,
+        order: str = "replay",
     ) -> None:
+        checks.one_of("order", order, ORDERS)
+        self.order = order
         self.trace = _trace(trace, features, targets)
         T, m, users, _, d = self.trace.shape
         if num_slots is not None and num_slots != m:
@@ -98,7 +109,18 @@ class Recorded(Measured):
                 "(repeat=True starts again)"
             )
         first = (first_round - 1) % T
-        return self.trace.read(first, first + self.rounds_per_block)
+        rounds = self._ordered(rng, np.arange(first, first + self.rounds_per_block))
+        runs = np.split(rounds, np.flatnonzero(np.diff(rounds) != 1) + 1)
+        return _joined([self.trace.read(int(run[0]), int(run[-1]) + 1) for run in runs])
+
+    def _ordered(self, rng: np.random.Generator, places: Integers) -> Integers:
+        """Which of the trace's rounds stand at these places of a stream."""
+        if self.order == "replay":
+            return places
+        T, own = self.trace.shape[0], copy.deepcopy(rng)  # every block finds the same order
+        if self.order == "window":
+            return (places + own.integers(T)) % T
+        return own.permutation(T)[places]
 
     def _largest_power(self) -> float:
         """max mean ‖x‖² over slots and users; reads, and so checks, the whole trace."""
@@ -117,6 +139,15 @@ class Recorded(Measured):
                 "not all be zero, nor so large or small that their squares are beyond a float"
             )
         return power
+
+
+def _joined(parts: Sequence[Recording]) -> Recording:
+    """Recordings one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    about = {name: np.concatenate([p.about[name] for p in parts]) for name in parts[0].about}
+    features, targets = [p.features for p in parts], [p.targets for p in parts]
+    return Recording(np.concatenate(features), np.concatenate(targets), about)
 
 
 def _trace(

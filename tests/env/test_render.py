@@ -3,6 +3,8 @@
 import re
 
 import gymnasium as gym
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -189,3 +191,17 @@ def test_a_round_is_recorded_as_video(tmp_path):
     env.close()
     (video,) = (tmp_path / "videos").glob("*.mp4")
     assert video.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("style", ["dark_background", "classic", {"text.usetex": True}])
+def test_a_users_style_stays_out_of_pictures_and_is_theirs_again(style):
+    def frame():
+        shown = display()
+        shown.record([3.0, 5.0], np.ones(2), 1.0, {})
+        return shown.rgb_array()
+
+    plain = frame()
+    with mpl.style.context(style):
+        before = dict(mpl.rcParams)
+        assert (frame() == plain).all()
+        assert dict(mpl.rcParams) == before

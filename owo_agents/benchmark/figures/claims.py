@@ -8,7 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from owo_agents.benchmark.figures.leaderboard import Board, scores, settled
+from owo_agents.benchmark.figures.statistics import ROUND_OFF, SAME, same
 from owo_agents.benchmark.suite.plan import Claim
 
 RULE = (
@@ -16,7 +19,6 @@ RULE = (
     "the agent is at least better on average, by less than claimed. Comparisons are relative, at "
     "the same seeds; runs that diverged are left out, and the mean is the plain one."
 )
-ROUND_OFF = 1e-12
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def _verdict(board: Board | None, claim: Claim, diverged: Sequence[str]) -> Verd
     if len(figures) < wanted:
         notes.insert(0, f"{len(figures)} of {wanted} seeds")
     texts = ", ".join(format(value, form) for value in figures)
-    return Verdict(claim, word, f"{mean:{form}} (by seed {'; '.join([texts, *notes])})")
+    by_seed = SAME if len(figures) > 1 and same(np.array(figures)) else f"by seed {texts}"
+    return Verdict(claim, word, f"{mean:{form}} ({'; '.join([by_seed, *notes])})")
 
 
 def _gain(mine: float, theirs: float, better: int) -> float:

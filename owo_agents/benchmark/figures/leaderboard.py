@@ -27,7 +27,8 @@ class Row:
         figures: Metric key → estimate over seeds.
         difference: Its headline figure minus the baseline's at the same seeds; None for the
             baseline itself.
-        improvement: The probability that one of its runs beats one of the baseline's.
+        improvement: The share of those seeds at which it is better; None, too, where the
+            difference has no interval.
     """
 
     label: str
@@ -59,8 +60,12 @@ class Board:
     @property
     def title(self) -> str:
         """For people."""
-        label = self.variant.label
-        return f"{self.experiment.title} ({label})" if label else self.experiment.title
+        return self.experiment.titled(self.variant)
+
+    @property
+    def same(self) -> list[str]:
+        """The agents whose headline figure is the same in every seed of several."""
+        return [row.label for row in self.rows if row.figures[self.headline.key].same]
 
     @property
     def results(self) -> list[Result]:
@@ -139,7 +144,9 @@ def _row(label: str, runs: Runs, baseline: str, metrics: list[Metric], headline:
     if label == baseline or not mine.keys() & theirs.keys():
         return Row(label, figures, None, None)
     difference = statistics.paired_difference(mine, theirs)
-    signed = ([headline.better * v for v in one.values()] for one in (mine, theirs))
+    if difference.low is None:
+        return Row(label, figures, difference, None)
+    signed = ({s: headline.better * v for s, v in one.items()} for one in (mine, theirs))
     return Row(label, figures, difference, statistics.probability_of_improvement(*signed))
 
 

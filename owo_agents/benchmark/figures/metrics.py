@@ -69,8 +69,8 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
     found = {}
     for name in user_classes(result):
         mine = classes == name
-        count = np.maximum(mine.sum(axis=1), 1)
-        found[name] = np.where(mine.any(axis=1), (values * mine).sum(axis=1) / count, np.nan)
+        count, total = mine.sum(axis=1), np.where(mine, values, 0.0).sum(axis=1)
+        found[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return found
 
 
@@ -100,7 +100,7 @@ def _metric(figure: Figure, name: str) -> Metric:
 def _mean(figure: Figure, name: str, result: Result) -> float | None:
     """The mean over the rounds in which there is one, in the figure's form; None without any."""
     series = _series(result, figure.reads)
-    if series is None or series.ndim != 1 + figure.per_user:
+    if series is None or series.ndim != 1 + figure.per_user or series.dtype.kind not in "fiub":
         return None
     values = by_class(result, series).get(name) if figure.per_user else series
     known = np.array([]) if values is None else values[-figure.last :]
@@ -109,7 +109,7 @@ def _mean(figure: Figure, name: str, result: Result) -> float | None:
         return None
     mean = float(known.mean())
     if figure.form == "dB":
-        return 10 * float(np.log10(mean))
+        return 10 * float(np.log10(mean)) if mean > 0 else None
     return mean / result.problem["num_slots"] if figure.form == "share" else mean
 
 

@@ -2,7 +2,8 @@
 
 The choices are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
 Statistical Precipice" (NeurIPS 2021). Seeds lie on axis 0; further axes (rounds of a curve) are
-carried along. A single seed has no interval, and says so with None.
+carried along. A single seed has no interval, and neither has what is the same in every seed: an
+interval of no width would speak of a spread that nobody drew. Both say so with None.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+SAME = "the same in every seed"
+"""What stands where an interval would, if nothing varies between seeds."""
+
+ROUND_OFF = 1e-12  # of a figure: sums in another order differ by less
+
 Floats = NDArray[np.floating]
 Statistic = Callable[..., Floats]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its percentile bootstrap interval; ``low`` is None for a single seed."""
+    """A figure with its percentile bootstrap interval; ``low`` is None where there is none."""
 
     value: float
     low: float | None
     high: float | None
     seeds: int
+
+    @property
+    def same(self) -> bool:
+        """Whether there are seeds between which nothing varies."""
+        return self.seeds > 1 and self.low is None
 
 
 def iqm(values: Floats, axis: int = 0) -> Floats:
@@ -55,20 +66,28 @@ def bootstrap(
     return statistic(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
 
 
+def same(values: Floats) -> bool:
+    """Whether nothing varies between seeds, shape (seeds, ...), but for round-off."""
+    return bool((np.ptp(values, axis=0) <= ROUND_OFF * np.abs(values).max(axis=0)).all())
+
+
 def interval(values: Floats, statistic: Statistic = iqm) -> tuple[Floats, Floats] | None:
-    """The 95% percentile bootstrap interval, each end of shape (...); None of a single seed."""
-    if len(values) < 2:
+    """The 95% percentile bootstrap interval, each end of shape (...).
+
+    None of a single seed, and where no value varies between seeds.
+    """
+    if len(values) < 2 or same(values):
         return None
     low, high = np.quantile(bootstrap(values, statistic), [0.025, 0.975], axis=0)
     return low, high
 
 
-def estimate(values: Sequence[float] | Floats) -> Estimate:
-    """The interquartile mean over seeds, with its 95% interval."""
+def estimate(values: Sequence[float] | Floats, statistic: Statistic = iqm) -> Estimate:
+    """The statistic over seeds, by default the interquartile mean, with its 95% interval."""
     values = np.asarray(values, float)
-    ends = interval(values) or (None, None)
+    ends = interval(values, statistic) or (None, None)
     low, high = (None if end is None else float(end) for end in ends)
-    return Estimate(float(iqm(values)), low, high, len(values))
+    return Estimate(float(statistic(values, axis=0)), low, high, len(values))
 
 
 def paired_difference(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
@@ -77,26 +96,25 @@ def paired_difference(scores: Mapping[int, float], baseline: Mapping[int, float]
     Raises:
         ValueError: The two share no seed.
     """
-    shared = sorted(scores.keys() & baseline.keys())
-    if not shared:
-        raise ValueError(f"no common seed: {sorted(scores)} against {sorted(baseline)}")
-    return estimate([scores[seed] - baseline[seed] for seed in shared])
-
-
-def _wins(x: Floats, y: Floats) -> Floats:
-    """The share of pairs with x > y over the last axes of x (..., S) and y (..., R)."""
-    x, y = x[..., :, None], y[..., None, :]
-    return np.asarray(((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1)))
+    return estimate(_gains(scores, baseline))
 
 
 def probability_of_improvement(
-    scores: Sequence[float] | Floats, baseline: Sequence[float] | Floats
+    scores: Mapping[int, float], baseline: Mapping[int, float]
 ) -> Estimate:
-    """P(a run scores higher than a run of the baseline), ties half, over all pairs of seeds."""
-    x, y = np.asarray(scores, float), np.asarray(baseline, float)
-    value = float(_wins(x, y))
-    if len(x) < 2 or len(y) < 2:
-        return Estimate(value, None, None, len(x))
-    draws = _wins(*(bootstrap(v, lambda u, axis: u, seed=i) for i, v in enumerate((x, y))))
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-    return Estimate(value, low, high, len(x))
+    """The share of common seeds at which the score is higher than the baseline's, ties half.
+
+    Raises:
+        ValueError: The two share no seed.
+    """
+    return estimate(0.5 + 0.5 * np.sign(_gains(scores, baseline)), np.mean)
+
+
+def _gains(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Floats:
+    """Score minus baseline at every common seed; round-off counts as 0."""
+    shared = sorted(scores.keys() & baseline.keys())
+    if not shared:
+        raise ValueError(f"no common seed: {sorted(scores)} against {sorted(baseline)}")
+    mine, theirs = (np.array([one[seed] for seed in shared]) for one in (scores, baseline))
+    gains = mine - theirs
+    return np.where(np.abs(gains) <= ROUND_OFF * np.abs(theirs), 0.0, gains)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from owo_agents.benchmark.figures import certificates, statistics
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.metrics import Metric, by_class, user_classes
+from owo_agents.benchmark.figures.statistics import SAME
 from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite import vocabulary
 
 Floats = NDArray[np.floating]
 
@@ -95,7 +97,12 @@ def charts_of(board: Board) -> list[Chart]:
     if chosen is None:
         chosen = tuple(_MAKERS) if len(board.experiment.variants) == 1 else ()
     charts = (make(board) for name, make in _MAKERS.items() if name in chosen)
-    return [chart for chart in charts if chart.panels]
+    said = f" {board.headline.title.capitalize()} {SAME}: {', '.join(board.same)}."
+    return [
+        replace(chart, caption=chart.caption + said) if board.same else chart
+        for chart in charts
+        if chart.panels
+    ]
 
 
 def _positive(series: Sequence[Series]) -> bool:
@@ -251,9 +258,9 @@ def _weights(board: Board) -> Chart:
 
 def _validation(board: Board) -> Chart:
     panels = [
-        Panel(name, "round t", key.replace("_", " "), _by_agent(board, _of_class(name, key)))
-        for key in ("validation_loss", "validation_accuracy")
-        if all(key in run.extras for run in board.results)
+        Panel(name, "round t", figure.title, _by_agent(board, _of_class(name, figure.reads)))
+        for figure in vocabulary.VALIDATION
+        if all(figure.reads in run.extras for run in board.results)
         for name in _classes(board)
     ]
     caption = "On held-out data with true labels at the end of each round, moving mean."
@@ -316,7 +323,12 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
         if log and metric.key == "regret" and all(bound is not None for _, bound in bounds):
             series.append(Series(BOUND, *map(list, zip(*bounds))))  # type: ignore[arg-type]
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
-    caption = f"Mean {boards[0].headline.title} by {key}, with 95% bootstrap intervals over seeds."
+    caption = f"Mean {boards[0].headline.title} by {key}"
+    if any(s.low for panel in panels for s in panel.series):
+        caption += ", with 95% bootstrap intervals over seeds"
+    elif all(len(board.same) == len(board.rows) for board in boards):
+        caption += f", {SAME}"
+    caption += "."
     title = f"{boards[0].headline.title.capitalize()} by {key}"
     if any(s.label == BOUND for panel in panels for s in panel.series):
         caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."

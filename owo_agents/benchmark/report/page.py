@@ -20,7 +20,8 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from owo_agents.benchmark.figures import certificates, claims
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report import tables
+from owo_agents.benchmark.figures.statistics import SAME
+from owo_agents.benchmark.report import inert, tables
 from owo_agents.benchmark.report.gallery import Section
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
@@ -30,6 +31,7 @@ _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("owo_agents.benchmark.report", "assets"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
+    finalize=lambda value: inert.visible(value) if type(value) is str else value,
 )
 
 
@@ -48,7 +50,7 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
     errors = {cell.key: store.failure(cell.key) for cell in cells if cell.key not in store}
     runs = [run for board in boards for run in board.results]
     meanings = {metric.title: metric.meaning for board in boards for metric in board.metrics}
-    meanings["P(better)"] = "probability that a run of the agent beats a run of the baseline"
+    meanings["P(better)"] = "share of common seeds at which it beats the baseline, ties half"
     return _TEMPLATES.get_template("report.html").render(
         suite=suite,
         origin=origin,
@@ -63,6 +65,7 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         data=_json(charts),
         text=tables.number_text,
         difference_title=tables.difference_title,
+        same=SAME,
         rule=claims.RULE,
         verdicts=tables.verdicts,
         checks=_checks,

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from owo_agents.benchmark.report import inert
 from owo_agents.benchmark.report.charts import Chart, Panel, slope
 
 PALETTE = (
@@ -56,7 +58,7 @@ def draw(chart: Chart, subject: str, formats: Sequence[str]) -> dict[str, bytes]
         subject: Stands before the chart's own title.
         formats: Among ``png``, ``svg`` and ``pdf``.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.style.context(["default", _STYLE]):  # whatever style its user has set
         figure = _figure(chart)
         title = textwrap.fill(
             f"{_short(subject, 60)}: {chart.title}", int(9.5 * figure.get_figwidth())
@@ -201,7 +203,7 @@ def _errors(
 
 def _short(text: str, most: int = 28) -> str:
     """People's text on one line, and not longer than a figure bears."""
-    line = " ".join(text.split())
+    line = inert.flat(text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,18 +22,25 @@ from owo_env import files
 def publish(
     suite: Suite, origin: Origin, boards: Sequence[Board], store: Store, formats: Sequence[str]
 ) -> list[Path]:
-    """Write everything, the report last; returns what was written."""
+    """Write everything, the report last; returns what was written.
+
+    Raises:
+        ValueError: The figures' folder is a link that leads out of the results folder.
+    """
     # Here, since matplotlib is half of what `owo --help` would load.
     from owo_agents.benchmark.report import plots
 
-    folder = store.folder
+    folder, stems = store.folder, _stems(suite)
+    figures = files.inside(folder, "figures")
+    figures.mkdir(exist_ok=True)
     files.write(folder / "results.jsonl", "".join(json_lines(boards)))
     written = [table(folder, boards, "md")]
     found = sections(boards)
     for section in found:
         for subject, chart in section.charts():
             for suffix, content in plots.draw(chart, subject, formats).items():
-                path = folder / "figures" / f"{slug(subject)}-{chart.name}.{suffix}"
+                stem = stems[section.experiment.name, subject]
+                path = figures / f"{stem}-{chart.name}.{suffix}"
                 files.write(path, content)
                 written.append(path)
     page = folder / "report.html"
@@ -69,6 +78,24 @@ def json_lines(boards: Sequence[Board]) -> Iterator[str]:
                     "versions": dict(result.versions),
                 }
                 yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _stems(suite: Suite) -> dict[tuple[str, str], str]:
+    """How the figures' files begin by experiment and subject; where two would, a digest follows."""
+    stems = {
+        (e.name, subject): slug(subject)
+        for e in suite.experiments
+        for subject in (e.title, *map(e.titled, e.variants))
+    }
+    often = Counter(stem.casefold() for stem in stems.values())  # some file systems fold case
+    return {
+        key: stem if often[stem.casefold()] == 1 else f"{stem}-{_digest(key)}"
+        for key, stem in stems.items()
+    }
+
+
+def _digest(key: tuple[str, str]) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:8]
 
 
 def slug(text: str) -> str:

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from owo_agents.benchmark.figures import claims
 from owo_agents.benchmark.figures.leaderboard import Board, Row
 from owo_agents.benchmark.figures.metrics import Metric
-from owo_agents.benchmark.figures.statistics import Estimate
+from owo_agents.benchmark.figures.statistics import SAME, Estimate
+from owo_agents.benchmark.report import inert
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
-    """``0.0088 [0.0085, 0.0091]``, or a dash."""
+    """``0.0088 [0.0085, 0.0091]``, or that it is the same in every seed, or a dash."""
     if estimate is None:
         return "–"
     value = number_text(estimate.value, digits)
     if not spread or estimate.low is None or estimate.high is None:
-        return value
+        return f"{value} ({SAME})" if spread and estimate.same else value
     return f"{value} [{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
 
 
@@ -68,7 +68,7 @@ _FIRST = ("fairness", "regret", "utility", "worst_user", "slots_per_second", "to
 def terminal(board: Board, width: int) -> Table:
     """The leaderboard for a terminal: as many columns as ``width`` bears, the telling ones first.
 
-    The headline figure comes with half its interval.
+    The headline figure comes with half its interval, and the table says where it has none.
     """
     texts = {m.key: [_terminal_figure(board, row, m) for row in board.rows] for m in board.metrics}
     room = width - max(len(board.name_of(row.label)) for row in board.rows) - 4
@@ -79,20 +79,24 @@ def terminal(board: Board, width: int) -> Table:
             break
         kept.add(metric.key)
     table = _titled(board.title)
+    if board.same:
+        table.caption = f"{board.headline.title} {SAME}: {', '.join(board.same)}"
     table.add_column("agent", no_wrap=True)
     columns = [metric for metric in board.metrics if metric.key in kept]
     for metric in columns:
-        table.add_column(escape(metric.title), justify="right", no_wrap=True)
+        table.add_column(metric.title, justify="right", no_wrap=True)
     for place, row in enumerate(board.rows):
         style = "bold magenta" if row.label == board.experiment.baseline else ""
         table.add_row(
-            escape(board.name_of(row.label)), *(texts[m.key][place] for m in columns), style=style
+            board.name_of(row.label), *(texts[m.key][place] for m in columns), style=style
         )
     return table
 
 
 def _titled(title: str) -> Table:
-    return Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
 
 
 def _place(metric: Metric) -> int:
@@ -114,7 +118,7 @@ def claims_table(board: Board) -> Table:
     """The verdicts on the experiment's claims."""
     table = Table("claim", "here", "measured", box=SIMPLE_HEAD, pad_edge=False)
     for line in verdicts(board)[1:]:
-        table.add_row(*map(escape, line))
+        table.add_row(*line)
     return table
 
 
@@ -122,14 +126,16 @@ def grid_table(boards: Sequence[Board]) -> Table:
     """One experiment's headline figure, a row for each point of its grid."""
     first = boards[0]
     table = _titled(f"{first.experiment.title}: {first.headline.title}")
+    if all(len(board.same) == len(board.rows) for board in boards):
+        table.caption = SAME
     keys = list(first.variant.point)
     for key in keys:
-        table.add_column(escape(key), no_wrap=True)
+        table.add_column(key, no_wrap=True)
     labels = [a for a in first.experiment.agents if any(a in board.runs for board in boards)]
     for label in labels:
-        table.add_column(escape(label), justify="right")
+        table.add_column(label, justify="right")
     for board in boards:
-        point = [escape(str(board.variant.point[key])) for key in keys]
+        point = [str(board.variant.point[key]) for key in keys]
         rows = [board.row(label) for label in labels]
         figures = [None if row is None else row.figures.get(board.headline.key) for row in rows]
         digits = board.headline.digits
@@ -143,13 +149,13 @@ def markdown(boards: Sequence[Board]) -> str:
 
 
 def _markdown(board: Board) -> str:
-    text = f"## {_flat(board.title)}\n\n{_pipes(list(_lines(board)), '--:')}"
+    text = f"## {inert.markdown(board.title)}\n\n{_pipes(list(_lines(board)), '--:')}"
     said = verdicts(board)
     return f"{text}\n{_pipes(said, '---')}" if said else text
 
 
 def _pipes(lines: Sequence[Sequence[str]], align: str) -> str:
-    texts = [" | ".join(_flat(cell).replace("|", "\\|") for cell in line) for line in lines]
+    texts = [" | ".join(map(inert.markdown, line)) for line in lines]
     header, *body = [f"| {text} |\n" for text in texts]
     return f"{header}|---{f'|{align}' * (len(lines[0]) - 1)}|\n{''.join(body)}"
 
@@ -160,29 +166,13 @@ def latex(boards: Sequence[Board]) -> str:
 
 
 def _latex(board: Board) -> str:
-    escapes = str.maketrans(_LATEX)
-    lines = [[_flat(cell).translate(escapes) for cell in line] for line in _lines(board)]
-    header, *rows = [" & ".join(line) + " \\\\\n" for line in lines]
+    lines = list(_lines(board))
+    header, *rows = [" & ".join(map(inert.latex, line)) + " \\\\\n" for line in lines]
+    columns = "l" + "r" * (len(lines[0]) - 1)
     return (
-        f"% {_flat(board.title)}\n\\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}\n\\toprule\n"
+        f"% {inert.flat(board.title)}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
         f"{header}\\midrule\n{''.join(rows)}\\bottomrule\n\\end{{tabular}}\n"
     )
-
-
-_LATEX = {character: f"\\{character}" for character in "{}&%$#_"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "Σ": r"$\Sigma$",
-    "α": r"$\alpha$",
-    "−": "$-$",
-    "–": "--",
-}
-
-
-def _flat(text: str) -> str:
-    """One line, whatever a name holds."""
-    return " ".join(text.split())
 
 
 def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
@@ -206,8 +196,11 @@ def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 
 def comma_separated(boards: Sequence[Board]) -> str:
-    """The records as CSV."""
-    rows = records(boards)
+    """The records as CSV, which no spreadsheet takes for formulas."""
+    rows = [
+        {key: inert.spreadsheet(v) if isinstance(v, str) else v for key, v in record.items()}
+        for record in records(boards)
+    ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
     writer.writeheader()

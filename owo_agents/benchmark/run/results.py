@@ -202,13 +202,15 @@ class Store:
 
     Raises:
         OSError: The folder cannot be made or written.
+        ValueError: A part of it is a link that leads out of it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._cells = folder / "cells"
-        self._failures = folder / "failures"
-        self.checkpoints = folder / "checkpoints"
+        names = "cells", "failures", "checkpoints", "set-aside"
+        self._cells, self._failures, self.checkpoints, self._aside = [
+            files.inside(folder, name) for name in names
+        ]
         try:
             self._cells.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._cells):
@@ -232,12 +234,14 @@ class Store:
 
     def save_failure(self, key: str, error: str) -> None:
         """Keep the error of a cell, for the report."""
+        self._failures.mkdir(exist_ok=True)
         files.write(self._failures / f"{key}.json", json.dumps({"error": error}))
 
     def failure(self, key: str) -> str | None:
         """The error that the cell ended with last time, if it did."""
         try:
-            return str(json.loads((self._failures / f"{key}.json").read_text())["error"])
+            path = files.inside(self.folder, f"failures/{key}.json")
+            return str(json.loads(path.read_text(encoding="utf-8"))["error"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -259,12 +263,11 @@ class Store:
         return {key: _read(self._cells / f"{key}.json") for key in keys if key in self}
 
     def _set_aside(self, path: Path) -> Path:
-        folder = self.folder / "set-aside"
-        folder.mkdir(exist_ok=True)
-        target, n = folder / path.name, 1
+        self._aside.mkdir(exist_ok=True)
+        target, n = self._aside / path.name, 1
         while target.exists():
             n += 1
-            target = folder / f"{path.name}.{n}"
+            target = self._aside / f"{path.name}.{n}"
         path.rename(target)
         return target
 
@@ -273,7 +276,7 @@ def _objection(path: Path, read: bool) -> str | None:
     """Why a file in ``cells/`` is no result, or None if it is one (or one being written)."""
     if path.name.endswith(".tmp"):
         return None if _writer_lives(path) else "half-written, its writer is gone"
-    if not _KEY.fullmatch(path.name) or not path.is_file():
+    if not _KEY.fullmatch(path.name) or path.is_symlink() or not path.is_file():
         return "not a benchmark result"
     try:
         if read:
@@ -284,7 +287,7 @@ def _objection(path: Path, read: bool) -> str | None:
 
 
 def _read(path: Path) -> Result:
-    result = Result.from_json(path.read_text())
+    result = Result.from_json(path.read_text(encoding="utf-8"))
     if result.cell.key != path.stem:
         raise ValueError("its name is not the key of its configuration")
     return result

@@ -1,5 +1,6 @@
 """TensorBoard as a sink: ``owo bench … --tensorboard DIR``."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
+
+_UNFIT = re.compile(r"[^\w=-]+")
 
 
 class TensorBoard(Callback):
@@ -18,6 +21,7 @@ class TensorBoard(Callback):
 
     Raises:
         ImportError: TensorBoard is not installed; the message says how to install it.
+        OSError: The folder cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,6 +31,7 @@ class TensorBoard(Callback):
             raise ImportError(
                 "--tensorboard needs TensorBoard: pip install 'airan-fairmtl[tensorboard]'"
             ) from error
+        folder.mkdir(parents=True, exist_ok=True)  # raises now, not after hours
         self._make = SummaryWriter
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
@@ -35,9 +40,10 @@ class TensorBoard(Callback):
         """Write the round's figures; those of K users under ``name/user k``."""
         writer = self._writers.get(cell.key)
         if writer is None:
-            agent = cell.agent.replace(":", ".")
-            run = self._folder / cell.scenario / agent / f"seed{cell.seed}-{cell.key[:8]}"
-            writer = self._writers[cell.key] = self._make(str(run))
+            scenario, agent = (_UNFIT.sub(".", name) for name in (cell.scenario, cell.agent))
+            run = self._folder / scenario / agent / f"seed{cell.seed}-{cell.key[:8]}"
+            # A cell that goes on, or is run again, tells of its rounds anew.
+            writer = self._writers[cell.key] = self._make(str(run), purge_step=record.round)
         own = {"fairness": record.fairness, "regret": record.regret}
         users = {"utility": record.utilities, "priority": record.weights}
         for name, value in (own | users | record.extras).items():
@@ -64,7 +70,10 @@ class TensorBoard(Callback):
 
 def _scalars(name: str, value: object) -> list[tuple[str, float]]:
     """The numbers in a figure of one round; texts have none."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return []
     if value is None or array.dtype.kind not in "fiub":
         return []
     if array.ndim == 0:

@@ -43,6 +43,7 @@ def write(folder: Path, suite: Suite, command: str) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
     origin = Origin(command, now.strftime("%Y-%m-%d %H:%M UTC"))
     plain = {"suite": dataclasses.asdict(suite), "origin": dataclasses.asdict(origin)}
+    folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / "suite.json", json.dumps(plain, indent=1) + "\n")
 
 
@@ -50,11 +51,11 @@ def read(folder: Path) -> tuple[Suite, Origin]:
     """What :func:`write` kept.
 
     Raises:
-        ValueError: The folder is no results folder, or the file is damaged.
+        ValueError: The folder is no results folder, or the file is damaged or a link out of it.
     """
-    path = folder / "suite.json"
+    path = files.inside(folder, "suite.json")
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
         suite, origin = plain["suite"], Origin(**plain["origin"])
         experiments = tuple(map(_experiment, suite["experiments"]))
         return Suite(suite["name"], suite["summary"], experiments), origin

@@ -120,6 +120,10 @@ class Experiment:
     seeded: tuple[str, ...] = ()
     untuned: tuple[str, ...] = ()
 
+    def titled(self, variant: Variant) -> str:
+        """What people call the experiment at a point of its grid."""
+        return f"{self.title} ({variant.label})" if variant.label else self.title
+
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """The experiment with settings that override those of every point of the grid."""
         changed = [

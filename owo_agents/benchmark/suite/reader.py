@@ -62,12 +62,12 @@ T = TypeVar("T")
 
 def names() -> dict[str, str]:
     """Name → summary of the suites in the package."""
-    files = sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
-    return {
-        file.name.removesuffix(".yaml"): values.read(file.read_text(encoding="utf-8"))["summary"]
-        for file in files
+    texts = {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in sorted(_LIBRARY.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".yaml")
     }
+    return {name: str(values.read(text)["summary"]) for name, text in texts.items()}
 
 
 def load(name_or_file: str | os.PathLike[str]) -> Suite:
@@ -84,7 +84,8 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"suite {str(path)!r}: is no text in UTF-8 ({error})") from error
+            place = f"byte {error.start + 1}: {error.reason}"
+            raise ValueError(f"suite {str(path)!r}: must be UTF-8 ({place})") from error
         return _parse_text(path.stem, text, str(path))
     name = str(name_or_file)
     checks.one_of("suite (or a file's name ending in .yaml)", name, names())

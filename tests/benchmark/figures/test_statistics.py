@@ -72,7 +72,8 @@ def test_paired_difference_cancels_what_seeds_share():
     """Scores that differ by 1 at every seed, though seeds differ by hundreds."""
     base = {seed: 100.0 * seed for seed in range(5)}
     found = statistics.paired_difference({s: v + 1 for s, v in base.items()}, base)
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert (found.value, found.low, found.high) == (1.0, None, None)
+    assert found.same
 
 
 def test_paired_difference_takes_common_seeds_alone():
@@ -82,18 +83,41 @@ def test_paired_difference_takes_common_seeds_alone():
         statistics.paired_difference({1: 1.0}, {2: 1.0})
 
 
-@given(FLOATS, FLOATS)
-def test_probability_of_improvement_is_mann_whitney(x, y):
-    ours = statistics.probability_of_improvement(x, y)
-    theirs = stats.mannwhitneyu(x, y).statistic / (len(x) * len(y))
-    assert ours.value == pytest.approx(theirs)
-    assert statistics.probability_of_improvement(y, x).value == pytest.approx(1 - ours.value)
+def test_probability_of_improvement_is_paired_by_seed():
+    """A little better at every seed is better for sure, however much the seeds differ."""
+    base = {seed: 100.0 * seed for seed in range(5)}
+    better = {seed: value + 0.1 + 0.01 * seed for seed, value in base.items()}
+    assert statistics.probability_of_improvement(better, base).value == 1.0
+    assert statistics.probability_of_improvement(base, better).value == 0.0
 
 
-def test_probability_of_improvement_at_its_ends():
-    sure = statistics.probability_of_improvement([3.0, 4.0], [1.0, 2.0])
-    assert (sure.value, sure.low, sure.high) == (1.0, 1.0, 1.0)
-    assert statistics.probability_of_improvement([1.0, 1.0], [1.0, 1.0]).value == 0.5
+@given(st.dictionaries(st.integers(0, 9), st.integers(0, 2), min_size=1))
+def test_probability_of_improvement_is_the_share_of_common_seeds_ties_half(x):
+    y = dict.fromkeys(range(12), 1.0)
+    found = statistics.probability_of_improvement(x, y)
+    assert found.value == pytest.approx(np.mean([value / 2 for value in x.values()]))
+    assert found.seeds == len(x)
+    back = statistics.probability_of_improvement(y, x)
+    assert back.value == pytest.approx(1 - found.value)
+
+
+def test_round_off_is_no_difference():
+    """The same numbers summed in another order."""
+    x = {0: 0.1 + 0.2 + 0.3, 1: 0.3 + 0.2 + 0.1, 2: 0.6}
+    assert len(set(x.values())) > 1
+    assert statistics.estimate(list(x.values())).same
+    y = dict.fromkeys(x, 0.6)
+    assert statistics.paired_difference(x, y).value == 0.0
+    assert statistics.probability_of_improvement(x, y).value == 0.5
+
+
+@pytest.mark.parametrize("values", [[0.1] * 5, [[1.0, 2.0]] * 3])
+def test_what_is_the_same_in_every_seed_has_no_interval(values):
+    assert statistics.interval(np.array(values)) is None
+    found = statistics.estimate(np.array(values)[..., 0] if np.ndim(values) > 1 else values)
+    assert found.same and (found.low, found.high) == (None, None)
+    assert not statistics.estimate([0.1]).same
+    assert not statistics.estimate([0.1, 0.2]).same
 
 
 @pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf, 1.0]])

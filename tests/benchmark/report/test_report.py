@@ -1,24 +1,30 @@
 """The report: whole, safe against hostile names, and alive in a real browser."""
 
+import csv
 import dataclasses
 import html.parser
+import io
 import json
 import re
 import shutil
 import subprocess
 
 import markupsafe
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
 import pytest
 import yaml
 from bench_helpers import SMALL, small
 
-from owo_agents.benchmark.figures import leaderboard
-from owo_agents.benchmark.report import charts, plots, publish, tables
+from owo_agents.benchmark.figures import leaderboard, metrics
+from owo_agents.benchmark.report import charts, inert, plots, publish, tables
 from owo_agents.benchmark.report import page as report
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
+from owo_env.figure import Figure
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -29,6 +35,8 @@ HOSTILE = [
     "[red]markup[/red] :skull:",
     "λ" * 500,
     "=1+1",
+    "\x1b]0;owned\x07\x9b31m",
+    "\u202eturned",
 ]
 
 
@@ -80,7 +88,7 @@ def test_hostile_names_do_not_get_into_the_page(hostile):
     labels = json.loads(data[1])[0]["labels"]
     assert labels == HOSTILE
     for label in HOSTILE:
-        assert str(markupsafe.escape(label)) in page
+        assert str(markupsafe.escape(inert.visible(label))) in page
 
 
 def test_hostile_names_stay_within_the_folder(hostile):
@@ -311,3 +319,128 @@ def test_a_curve_that_is_flat_stays_in_sight():
     for one in charts._alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
         assert one.y_limits[0] < 1.0 and one.y_limits[1] > 5.0
     assert charts._alike([panel([])])[0].y_limits is None
+
+
+@pytest.mark.parametrize("style", ["dark_background", "classic", {"svg.fonttype": "path"}])
+def test_a_users_style_stays_out_of_figures_and_is_theirs_again(tmp_path, style):
+    _, boards = done(small(rounds=2, seeds=1, charts=["ranking"]), tmp_path)
+    (section,) = sections(boards)
+    ((subject, chart),) = section.charts()
+    plain = plots.draw(chart, subject, ["png", "svg"])
+    with mpl.style.context(style):
+        before = dict(mpl.rcParams)
+        assert plots.draw(chart, subject, ["png", "svg"]) == plain
+        assert dict(mpl.rcParams) == before
+
+
+LONG = "a title of more than eighty characters, of which the first eighty are the same: number "
+
+
+@pytest.mark.parametrize(
+    "titles", [("实验一", "实验二"), (LONG + "1", LONG + "2"), ("x", "x"), ("a?b", "A!B")]
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_every_figure_has_a_file_of_its_own(tmp_path, titles):
+    one = {"scenario": "sinusoid", "settings": {"num_slots": 4}}
+    experiments = {f"e{i}": {**one, "title": title} for i, title in enumerate(titles)}
+    given = {"rounds": 1, "seeds": 1, "charts": ["ranking", "progress"]}
+    chosen = small(experiments=experiments, **given)
+    store, boards = done(chosen, tmp_path)
+    publish.publish(chosen, Origin("", ""), boards, store, ["png"])
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert len({name.casefold() for name in names}) == 4
+    # Whatever is done already: a figure keeps its name.
+    shutil.rmtree(tmp_path / "figures")
+    publish.publish(chosen, Origin("", ""), boards[1:], store, ["png"])
+    assert len({path.name for path in (tmp_path / "figures").iterdir()} & names) == 2
+
+
+def recorded(**changes):
+    """Two agents on a trace in memory; three seeds of its replay are one run three times."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (6, 4, 2, 3)), rng.uniform(-1, 1, (6, 4, 2))
+    settings = {"features": x.tolist(), "targets": y.tolist(), **changes}
+    settings |= {"l_max": 5.0, "utility_bounds": [1.0, 5.0], "model_bounds": [-2, 2]}
+    return small(
+        rounds=6,
+        seeds=3,
+        charts=None,
+        claims={"better": {"figure": "fairness", "agent": "owo-fmtl", "than": "equal"}},
+        experiments={"e": {"scenario": "recorded", "settings": settings}},
+    )
+
+
+def test_where_nothing_varies_between_seeds_everything_says_so(tmp_path):
+    chosen = recorded()
+    store, boards = done(chosen, tmp_path)
+    (board,) = boards
+    assert board.same == [row.label for row in board.rows]
+    for row in board.rows:
+        assert row.figures["regret"].same and row.improvement is None
+    (other,) = [row for row in board.rows if row.label == "equal"]
+    assert other.difference.same
+    for text in (tables.markdown(boards), tables.latex(boards)):
+        assert "(the same in every seed)" in text
+        assert "[" not in text.split("claim")[0] and "±" not in text
+    table = tables.terminal(board, 200)
+    assert table.caption == "regret the same in every seed: " + ", ".join(board.same)
+    assert not any("±" in str(cell) for column in table.columns for cell in column.cells)
+    (section,) = sections(boards)
+    for _, chart in section.charts():
+        assert "the same in every seed" in chart.caption
+        assert all(s.low is None for panel in chart.panels for s in panel.series)
+    assert all("the same in every seed" in line[2] for line in tables.verdicts(board)[1:])
+    page = report.report(chosen, Origin("", ""), [section], store)
+    assert "Regret is the same in every seed" in page
+    records = tables.records(boards)
+    assert all(r["low"] is None for r in records if r["metric"] != "slots_per_second")
+
+
+def test_where_seeds_draw_the_order_of_a_trace_there_are_intervals(tmp_path):
+    _, boards = done(recorded(order="shuffled"), tmp_path)
+    (board,) = boards
+    assert board.same == []
+    assert all(row.figures["regret"].low < row.figures["regret"].high for row in board.rows)
+    assert "the same in every seed" not in tables.markdown(boards).split("slots/s")[0]
+
+
+def test_of_a_single_seed_nothing_is_said_to_be_probable(tmp_path):
+    _, (board,) = done(small(seeds=1), tmp_path)
+    assert all(row.improvement is None for row in board.rows)
+    assert board.same == []
+
+
+def test_figures_that_are_undefined_in_some_rounds_are_means_of_the_others(tmp_path):
+    figure = Figure("mine", "mine", "", reads="mine")
+    level = Figure("level", "level", "", reads="mine", form="dB")
+    _, (board,) = done(small(seeds=1), tmp_path)
+    result = board.runs["equal"][0]
+
+    def of(values, one=figure):
+        extras = {"mine": np.array(values)}
+        return metrics._metric(one, "").of(dataclasses.replace(result, extras=extras))
+
+    assert of([np.nan, 0.5, 1.5]) == 1.0
+    assert of([np.nan] * 3) is None
+    assert of(np.array([[1], [1, 2], [3]], object)) is None
+    assert of(["a", "b", "c"]) is None
+    assert of([10.0] * 3, level) == pytest.approx(10.0)
+    assert of([0.0] * 3, level) is None and of([-1.0] * 3, level) is None
+
+
+def test_a_figures_folder_that_leads_elsewhere_is_refused(tmp_path):
+    chosen = small(rounds=1, seeds=1, charts=["ranking"])
+    store, boards = done(chosen, tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="figures: leads out of the folder"):
+        publish.publish(chosen, Origin("", ""), boards, store, ["png"])
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_no_name_is_a_formula_in_csv(hostile):
+    _, boards, _ = hostile
+    rows = list(csv.reader(io.StringIO(tables.comma_separated(boards))))
+    texts = {text for row in rows[1:] for text in row[:4]}
+    assert "'=1+1" in texts
+    assert not [text for text in texts if text.startswith(("=", "+", "-", "@", "\t"))]

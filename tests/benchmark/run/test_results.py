@@ -248,3 +248,36 @@ def test_failures_are_kept_until_the_cell_succeeds(store, result):
     assert store.failure(CELLS[0].key) == "it broke"
     store.save(result)
     assert store.failure(CELLS[0].key) is None
+
+
+@pytest.mark.parametrize("part", ["cells", "failures", "checkpoints", "set-aside"])
+def test_a_part_of_the_folder_that_leads_elsewhere_is_refused(tmp_path, part):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / part).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"{part}: leads out of the folder"):
+        Store(tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_results_and_failures_that_are_links_are_not_read(store, tmp_path, result):
+    store.save(result)
+    path = store.folder / "cells" / f"{CELLS[0].key}.json"
+    theirs = path.rename(tmp_path / path.name)
+    path.symlink_to(theirs)
+    assert len(store.tidy([CELLS[0].key])) == 1
+    assert CELLS[0].key not in store and theirs.exists()
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"error": "secret"}')
+    (store.folder / "failures").mkdir(exist_ok=True)
+    (store.folder / "failures" / path.name).symlink_to(secret)
+    assert store.failure(CELLS[0].key) is None
+
+
+def test_nothing_is_stored_where_the_folder_was_moved(store, tmp_path, result):
+    store.folder.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        store.save(result)
+    with pytest.raises(FileNotFoundError):
+        store.save_failure(CELLS[0].key, "error")
+    assert not store.folder.exists()

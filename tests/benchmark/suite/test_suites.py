@@ -354,3 +354,17 @@ def test_seeded_settings_take_the_runs_seed_unless_they_are_given():
     with pytest.raises(ValueError, match="did you mean 'model_seed'"):
         one = {"scenario": "rainbow-mnist", "seeded": ["model_sed"]}
         runner.validate(small(experiments={"one": one}))
+
+
+def test_a_manifest_that_is_a_link_out_of_the_folder_is_not_read(tmp_path):
+    manifest.write(tmp_path / "theirs", small(), "owo")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "suite.json").symlink_to(tmp_path / "theirs" / "suite.json")
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        manifest.read(tmp_path / "mine")
+
+
+def test_a_suite_that_is_not_utf8_is_refused_by_name(tmp_path):
+    (tmp_path / "s.yaml").write_bytes("summary: Größe".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"s\.yaml'?: must be UTF-8 \(byte 12"):
+        suite.load(tmp_path / "s.yaml")
