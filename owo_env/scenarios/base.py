@@ -169,12 +169,12 @@ class StreamByStream(Batch):
     """The streams of any scenario, played one after the other."""
 
     def __init__(self, scenario: Scenario, rngs: Generators, fairness: Fairness | None) -> None:
-        self._start = lambda rng: scenario.stream(rng, fairness)
-        self._streams = [self._start(rng) for rng in rngs]
+        self._scenario, self._fairness = scenario, fairness
+        self._streams = [scenario.stream(rng, fairness) for rng in rngs]
         self.round = np.zeros(len(rngs), int)
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        self._streams[n], self.round[n] = self._start(rng), 0
+        self._streams[n], self.round[n] = self._scenario.stream(rng, self._fairness), 0
 
     def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
         for n in which:
