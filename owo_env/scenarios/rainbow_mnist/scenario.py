@@ -13,8 +13,8 @@ from owo_env import checks
 from owo_env.scenarios.adversary import DEEP, corrupted_slots
 from owo_env.scenarios.rainbow_mnist.digits import Digits, load_digits
 from owo_env.scenarios.rainbow_mnist.tasks import NUM_TASKS, PALETTES, rainbow_task, render
-from owo_env.scenarios.split_learning.heads import seeded
 from owo_env.scenarios.split_learning.scenario import Settings, SplitLearning, usable_device
+from owo_env.scenarios.split_learning.surroundings import quiet, seeded
 
 SPLITS = ("label", "u")
 
@@ -83,10 +83,11 @@ class RainbowMnist(SplitLearning):
             encoder=nn.Sequential(*(layers if split == "label" else layers[3:])),
             head=partial(nn.Linear, 50, 10),
             tasks=[partial(rainbow_task, pool, draw, user) for user in range(num_users)],
-            front=None if split == "label" else lambda: nn.Sequential(*first_stage()),
+            front=None if split == "label" else front_layers,
             **settings,
         )
 
+    @quiet
     def corrupt(self, labels: torch.Tensor, user: int, slot: int, number: int) -> torch.Tensor:
         """9 − y for user 2 in the adversary's slots."""
         if user == 1 and corrupted_slots(self.adversary, self.problem.num_slots, number)[slot]:
@@ -97,6 +98,11 @@ class RainbowMnist(SplitLearning):
 def first_stage() -> list[nn.Module]:
     """(B, 3, 28, 28) → (B, 10, 12, 12). Pooling before ReLU: the same result for less work."""
     return [nn.Conv2d(3, 10, 5), nn.MaxPool2d(2), nn.ReLU()]
+
+
+def front_layers() -> nn.Module:
+    """A user's own layers with ``split="u"``."""
+    return nn.Sequential(*first_stage())
 
 
 def second_stage() -> list[nn.Module]:

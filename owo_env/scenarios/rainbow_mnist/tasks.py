@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ _PALETTES = {
     "web": "ff0000 ffa500 ffff00 008000 0000ff 4b0082 ee82ee",  # CSS colours of those names
 }
 PALETTES = {
-    name: torch.tensor([list(bytes.fromhex(colour)) for colour in colours.split()]) / 255
+    name: torch.tensor([[*bytes.fromhex(c)] for c in colours.split()], dtype=torch.float32) / 255
     for name, colours in _PALETTES.items()
 }
 NUM_TASKS = 56
@@ -67,6 +68,8 @@ class RainbowTask(Dataset[tuple[Tensor, Tensor]]):
         draw: Images and task to pictures: :func:`render` or a partial of it.
         task: 0 … 55.
     """
+
+    draws: ClassVar[bool] = False  # from no generator
 
     digits: Digits
     members: Tensor

@@ -20,6 +20,12 @@ class Draw(Enum):
     DEAL = (0, 0)  # which images each task gets in a cycle, of a pool that is dealt out
     SHARE = (1, 1)  # which images a task (its index) gets in a cycle, of a pool that is shared
     TASKS = (2, 0)  # which task each user meets in a cycle
+    TASK = (4, 1)  # what a user's function of tasks draws in a round
+    # What is drawn from global generators for a user, a part of its task, and a slot or first item:
+    DATA = (5, 3)  # by a data set
+    FRONT = (6, 3)  # by front layers
+    ENCODER = (7, 3)
+    HEAD = (8, 3)  # by a head and its loss
 
 
 def generator(draw: Draw, seed: int, number: int, *which: int) -> np.random.Generator:
@@ -37,9 +43,9 @@ def generator(draw: Draw, seed: int, number: int, *which: int) -> np.random.Gene
     return np.random.default_rng((seed, number, purpose, *which))
 
 
-def seed_of(draw: Draw, seed: int, number: int) -> int:
+def seed_of(draw: Draw, seed: int, number: int, *which: int) -> int:
     """A seed for torch."""
-    return int(generator(draw, seed, number).integers(2**63))
+    return int(generator(draw, seed, number, *which).integers(2**63))
 
 
 def torch_seed(seed: int) -> int:

@@ -6,28 +6,24 @@ Users do not interact: each call speaks of a run of them side by side.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from owo_env.scenarios.split_learning.draws import torch_seed
+from owo_env.scenarios.split_learning import memory
+from owo_env.scenarios.split_learning.surroundings import seeded
 
 Tensor = torch.Tensor
 Loss = Callable[[Tensor, Tensor], Tensor]
 Modules = Callable[[], nn.Module] | Sequence[nn.Module]
 """One module a user: K ready ones (which are copied), or a function that makes one."""
+Before = Callable[[int], None]
+"""Called with a user's index before its head computes: what it draws is then a function of that."""
 
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch modules built inside are a function of ``seed``; the global generator is restored."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(torch_seed(seed))
-        yield
+IGNORED = -100  # the label that F.cross_entropy leaves out of the mean
 
 
 class ModuleHeads:
@@ -37,17 +33,33 @@ class ModuleHeads:
         heads: K modules, which are taken over (in ``eval`` mode) and trained in place.
         losses: K functions (outputs, labels) → mean loss ≥ 0.
         device: Where they compute.
+        trains: Whether they learn in ``train`` mode.
     """
 
     def __init__(
-        self, heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
+        self,
+        heads: Sequence[nn.Module],
+        losses: Sequence[Loss],
+        device: torch.device,
+        trains: bool = False,
     ) -> None:
         self.heads = [head.to(device).eval() for head in heads]
         self.losses = list(losses)
+        self.trains = trains
         self.parameters = [[p for p in head.parameters() if p.requires_grad] for head in self.heads]
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Those whose code is the users' own."""
+        return self.heads
+
     def answer(
-        self, users: slice, features: Tensor, labels: Sequence[Tensor], rates: Sequence[float]
+        self,
+        users: slice,
+        features: Tensor,
+        labels: Sequence[Tensor],
+        rates: Sequence[float],
+        before: Before = lambda user: None,
     ) -> tuple[Tensor, Tensor]:
         """The users' losses (U,) and ∂ℓ_k/∂feature (U, B, …); then every head takes its step.
 
@@ -56,10 +68,11 @@ class ModuleHeads:
             features: What the server sent down, (U, B, …).
             labels: The users' own, U tensors (B, …).
             rates: Each user's step size, on its own loss alone.
+            before: What is to be done before each user's turn.
         """
         members = range(len(self.heads))[users]
         received = [f.requires_grad_() for f in features.detach().unbind()]
-        losses = [self.losses[k](self.heads[k](f), y) for k, f, y in zip(members, received, labels)]
+        losses = [self._loss(k, f, y, before) for k, f, y in zip(members, received, labels)]
         own = [p for k in members for p in self.parameters[k]]
         own_rates = [rate for k, rate in zip(members, rates) for _ in self.parameters[k]]
         # One call for all: no loss depends on another user's head or features.
@@ -71,19 +84,28 @@ class ModuleHeads:
                     parameter.sub_(gradient, alpha=rate)
         return torch.stack(losses).detach(), torch.stack(upward)
 
+    def _loss(self, user: int, features: Tensor, labels: Tensor, before: Before) -> Tensor:
+        before(user)
+        if self.trains:
+            self.heads[user].train()
+        # A copy, which a head's first layer may overwrite.
+        return self.losses[user](self.heads[user](features.clone()), labels)
+
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One user's loss () and outputs (B, …) without learning; features (B, …)."""
+        if self.trains:
+            self.heads[user].eval()
         outputs = self.heads[user](features)
         return self.losses[user](outputs, labels), outputs
 
     def state_dict(self) -> dict[str, Tensor]:
         """The heads' tensors themselves, not copies."""
-        return nn.ModuleList(self.heads).state_dict()
+        return memory.tensors(nn.ModuleList(self.heads))
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the values of tensors that :meth:`state_dict` gave."""
-        nn.ModuleList(self.heads).load_state_dict(state)
+        memory.restore(nn.ModuleList(self.heads), state)
 
 
 class LinearHeads:
@@ -100,22 +122,36 @@ class LinearHeads:
     def __init__(self, heads: Sequence[nn.Linear], device: torch.device) -> None:
         self.weight = torch.stack([head.weight.detach() for head in heads]).to(device)
         self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
-        self._windows: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    modules: Sequence[nn.Module] = ()
 
     def answer(
-        self, users: slice, features: Tensor, labels: Sequence[Tensor], rates: Sequence[float]
+        self,
+        users: slice,
+        features: Tensor,
+        labels: Sequence[Tensor],
+        rates: Sequence[float],
+        before: Before | None = None,
     ) -> tuple[Tensor, Tensor]:
         """:meth:`ModuleHeads.answer`; TypeError for labels that are no classes."""
-        if any(y.dtype is not torch.int64 for y in labels):
+        if any(y.dtype is not torch.int64 or y.ndim != 1 for y in labels):
             raise TypeError(
-                f"labels are {labels[0].dtype}: F.cross_entropy on linear heads needs int64 "
-                "classes; for other targets give the loss as a function of your own"
+                f"labels are {labels[0].dtype} {tuple(labels[0].shape)}: F.cross_entropy on linear "
+                "heads needs int64 classes (B,); for other targets give the loss as a function of "
+                "your own"
             )
-        weight, across, bias = self._window(users)
-        log_p = torch.baddbmm(bias, features, across).log_softmax(2)
+        weight, bias = self.weight[users], self.bias[users].unsqueeze(1)
+        log_p = torch.baddbmm(bias, features, weight.mT).log_softmax(2)
         chosen = torch.stack(list(labels)).unsqueeze(2)
-        losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
-        slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(features.shape[1])
+        counts = chosen != IGNORED
+        if counts.all():
+            losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
+            slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(features.shape[1])
+        else:
+            chosen, size = chosen.where(counts, 0), counts.sum(1, keepdim=True)
+            losses = log_p.gather(2, chosen).where(counts, 0).div(size).sum((1, 2)).neg_()
+            slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(size)
+            slope = slope.where(counts, 0)
         upward = torch.bmm(slope, weight)
         rate = rates[0]
         if any(other != rate for other in rates):
@@ -123,14 +159,6 @@ class LinearHeads:
         weight.baddbmm_(slope.mT, features, alpha=-rate)
         bias.sub_(slope.sum(1, keepdim=True), alpha=rate)
         return losses, upward
-
-    def _window(self, users: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of some users' W, Wᵀ and b (U, 1, …), kept: each slot asks for the same ones."""
-        key = users.start, users.stop
-        if key not in self._windows:
-            weight = self.weight[users]
-            self._windows[key] = weight, weight.mT, self.bias[users].unsqueeze(1)
-        return self._windows[key]
 
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,16 +176,37 @@ class LinearHeads:
         self.bias.copy_(state["bias"])
 
 
-def make_modules(source: Modules, count: int, seed: int) -> list[nn.Module]:
-    """``count`` fresh modules: a function is called under ``seed``, given ones are copied."""
+def make_modules(
+    source: Modules, count: int, seed: int, dtype: torch.dtype = torch.float32
+) -> list[nn.Module]:
+    """``count`` fresh modules: a function is called under ``seed``, given ones are copied.
+
+    Raises:
+        ValueError: A shape is not known yet.
+    """
     if isinstance(source, Sequence):
         return [copy.deepcopy(module) for module in source]
-    with seeded(seed):
-        return [source() for _ in range(count)]
+    with seeded(seed, dtype):
+        made = [source() for _ in range(count)]
+    for module in made:
+        refuse_lazy("a function of modules gives", module)
+    return made
+
+
+def refuse_lazy(what: str, module: nn.Module) -> None:
+    """Raise ValueError for layers that learn their shape from the first batch."""
+    if any(map(nn.parameter.is_lazy, [*module.parameters(), *module.buffers()])):
+        raise ValueError(
+            f"{what} a {type(module).__name__} with a lazy layer, whose shape is not known yet: "
+            "pass a batch through it first, or give the sizes"
+        )
 
 
 def make_heads(
-    heads: Sequence[nn.Module], losses: Sequence[Loss], device: torch.device
+    heads: Sequence[nn.Module],
+    losses: Sequence[Loss],
+    device: torch.device,
+    trains: bool = False,
 ) -> LinearHeads | ModuleHeads:
     """The fast form of linear classifiers of one shape, all learning; else the general one."""
     linear = all(type(head) is nn.Linear and head.bias is not None for head in heads)
@@ -168,4 +217,4 @@ def make_heads(
         and all(loss is F.cross_entropy for loss in losses)
     ):
         return LinearHeads(cast(Sequence[nn.Linear], heads), device)
-    return ModuleHeads(heads, losses, device)
+    return ModuleHeads(heads, losses, device, trains)

@@ -16,9 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from owo_env.scenarios.split_learning import memory
 from owo_env.scenarios.split_learning.draws import Draw, generator, seed_of
-from owo_env.scenarios.split_learning.heads import Loss, Modules, make_heads, make_modules
+from owo_env.scenarios.split_learning.heads import (
+    IGNORED,
+    Loss,
+    Modules,
+    make_heads,
+    make_modules,
+)
+from owo_env.scenarios.split_learning.modes import warn_of_resting
+from owo_env.scenarios.split_learning.surroundings import may_draw, reseed
 from owo_env.scenarios.split_learning.tasks import (
+    PARTS,
+    Collate,
     Task,
     TaskStream,
     batch_of,
@@ -40,6 +51,7 @@ class Setup:
     head: Modules
     front: Modules | None
     tasks: Sequence[TaskStream]
+    collate: Collate | None
     losses: Sequence[Loss]
     corrupt: Callable[[Tensor, int, int, int], Tensor]
     num_slots: int
@@ -49,8 +61,15 @@ class Setup:
     heads: str
     weights_scale_heads: bool
     feedback: str
+    mode: str | None
     users_per_pass: int
     device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def trains(self) -> bool:
+        """Whether modules learn in ``train`` mode."""
+        return self.mode == "train"
 
 
 class Users:
@@ -67,16 +86,22 @@ class Users:
     Attributes:
         num_users: K.
         own_front: Whether users keep first layers, and so their raw inputs, for themselves.
+        draws: Whether anything in a slot may draw from the global generators. If so they are
+            started anew for each user and step, and are to be forked before.
         traffic: Bytes of each user, by the names in ``TRAFFIC``, since :meth:`start_slot`.
     """
 
     def __init__(self, setup: Setup, seed: int) -> None:
         self.setup, self.seed = setup, seed
         self.num_users, self.own_front = len(setup.tasks), setup.front is not None
+        self.round, self._slot, self.draws = 0, 0, False
         self._labels: Sequence[Tensor] = []  # of what was sent last
         self._sent: list[Tensor] = []  # with the front layers' graph
         self._sent_as = "bytes_up" if self.own_front else "bytes_inputs"  # how it is counted
         self._fresh_modules(0)
+        if setup.mode is None:
+            warn_of_resting("head", self.heads.modules)
+            warn_of_resting("front", self.fronts)
         self.start_slot()
 
     def open_round(self, number: int, fresh: bool) -> None:
@@ -85,7 +110,7 @@ class Users:
         Raises:
             ValueError: A task does not fit; the users then stay where they are.
         """
-        tasks = [task_of(tasks, number, self.seed) for tasks in self.setup.tasks]
+        tasks = [self._task(k, number) for k in range(self.num_users)]
         if len({task.validation is None for task in tasks}) > 1:
             raise ValueError(
                 f"round {number}: either every user's task has validation data or none"
@@ -94,6 +119,14 @@ class Users:
         if fresh:
             self._fresh_modules(number)
         self.tasks, self.orders, self.round = tasks, orders, number
+        self.draws = any(map(may_draw, self._strangers()))
+
+    def reseed(self, draw: Draw, user: int, part: str, at: int | range) -> None:
+        """Before something draws: make that a function of the user, and of which data it sees."""
+        if self.draws:
+            first = at.start if isinstance(at, range) else at
+            key = self.seed, self.round, user, PARTS.index(part), first
+            reseed(seed_of(draw, *key), self.setup.device)
 
     def validation_size(self, user: int) -> int:
         """How many items of validation data a user has in this round; 0 without any."""
@@ -108,8 +141,9 @@ class Users:
         """What goes up for the users' jobs of a slot, (U·B, …)."""
         users = range(members.start, members.stop)
         inputs, self._labels = zip(*(self.batch(k, "train", slot) for k in users))
+        self._slot = slot
         if self.own_front:
-            self._sent = [self.fronts[k](x) for k, x in zip(users, inputs)]
+            self._sent = [self._through_front(k, x) for k, x in zip(users, inputs)]
             inputs = tuple(sent.detach() for sent in self._sent)
         return self._counted(self._sent_as, members, torch.cat(inputs))
 
@@ -124,7 +158,13 @@ class Users:
             rates: Each user's step size, on its own loss alone.
         """
         self._counted("bytes_down", members, features)
-        losses, upward = self.heads.answer(members, features, self._labels, rates)
+        losses, upward = self.heads.answer(
+            members,
+            features,
+            self._labels,
+            rates,
+            lambda k: self.reseed(Draw.HEAD, k, "train", self._slot),
+        )
         return losses, self._counted("bytes_up", members, upward)
 
     def receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None:
@@ -145,8 +185,9 @@ class Users:
     @torch.no_grad()
     def judge(
         self, user: int, part: str, at: int | range, infer: Callable[[Tensor], Tensor], count: bool
-    ) -> tuple[float, float]:
-        """A user's loss and accuracy (nan where it has no meaning); nothing learns.
+    ) -> tuple[float, float, int]:
+        """A user's loss, its accuracy (nan where it has no meaning), and how many items they are
+        means of; nothing learns.
 
         Args:
             user: Which.
@@ -155,20 +196,27 @@ class Users:
             infer: The server: from what was sent to features.
             count: Whether the bytes belong to the slot.
         """
-        sent, labels = self.batch(user, part, at)
+        inputs, labels = self.batch(user, part, at)
+        sent = inputs
         if self.own_front:
-            sent = self.fronts[user](sent)
+            self.reseed(Draw.FRONT, user, part, at)
+            if self.setup.trains:
+                self.fronts[user].eval()
+            sent = self.fronts[user](inputs)
+        self.reseed(Draw.ENCODER, user, part, at)
         features = infer(sent)
         if count:
             self._counted(self._sent_as, slice(user, user + 1), sent)
             self._counted("bytes_down", slice(user, user + 1), features)
+        self.reseed(Draw.HEAD, user, part, at)
         loss, outputs = self.heads.judge(user, features, labels)
-        return float(loss), _accuracy(outputs, labels)
+        return float(loss), *_accuracy(outputs, labels)
 
     def batch(self, user: int, part: str, at: int | range) -> tuple[Tensor, Tensor]:
         """Inputs (B, …) and labels (B, …); those of a slot's job as the adversary leaves them."""
         items = np.asarray(at) if isinstance(at, range) else self.orders[user][part][at]
-        inputs, labels = batch_of(getattr(self.tasks[user], part), items)
+        self.reseed(Draw.DATA, user, part, at)
+        inputs, labels = batch_of(getattr(self.tasks[user], part), items, self.setup.collate)
         inputs, labels = inputs.to(self.setup.device), labels.to(self.setup.device)
         if part == "train" and isinstance(at, int):
             labels = self.setup.corrupt(labels, user, at, self.round)
@@ -178,16 +226,40 @@ class Users:
         """What the users carry from round to round."""
         return {
             "seed": self.seed,
-            "heads": _arrays(self.heads.state_dict()),
-            "fronts": [_arrays(front.state_dict()) for front in self.fronts],
+            "heads": memory.as_arrays(self.heads.state_dict()),
+            "fronts": [memory.as_arrays(memory.tensors(front)) for front in self.fronts],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``."""
         self.seed = int(state["seed"])
-        self.heads.load_state_dict(_tensors(state["heads"]))
+        self.heads.load_state_dict(memory.as_tensors(state["heads"]))
         for front, own in zip(self.fronts, state["fronts"], strict=True):
-            front.load_state_dict(_tensors(own))
+            memory.restore(front, memory.as_tensors(own))
+
+    def modules(self) -> list[nn.Module]:
+        """The users' own modules."""
+        return [*self.heads.modules, *self.fronts]
+
+    def _task(self, user: int, number: int) -> Task:
+        """A user's task, whose function may draw."""
+        reseed(seed_of(Draw.TASK, self.seed, number, user), self.setup.device)
+        return task_of(self.setup.tasks[user], number, self.seed, user, self.setup.collate)
+
+    def _through_front(self, user: int, inputs: Tensor) -> Tensor:
+        """What a user's front layers make of its inputs."""
+        self.reseed(Draw.FRONT, user, "train", self._slot)
+        if self.setup.trains:
+            self.fronts[user].train()
+        sent: Tensor = self.fronts[user](inputs)
+        return sent
+
+    def _strangers(self) -> list[Any]:
+        """All whose code is somebody's own, and runs in a slot."""
+        setup = self.setup
+        data = [data for task in self.tasks for data in vars(task).values() if data is not None]
+        collate = [] if setup.collate is None else [setup.collate]
+        return [setup.encoder, setup.corrupt, *setup.losses, *collate, *self.modules(), *data]
 
     def _counted(self, name: str, members: slice, crossing: Tensor) -> Tensor:
         """The tensor, whose bytes are equal shares of the users'."""
@@ -199,11 +271,13 @@ class Users:
     def _fresh_modules(self, number: int) -> None:
         """New heads and front layers, drawn for a round."""
         setup, users = self.setup, self.num_users
-        heads = make_modules(setup.head, users, seed_of(Draw.HEADS, self.seed, number))
-        self.heads = make_heads(heads, setup.losses, setup.device)
+        seed = seed_of(Draw.HEADS, self.seed, number)
+        heads = make_modules(setup.head, users, seed, setup.dtype)
+        self.heads = make_heads(heads, setup.losses, setup.device, setup.trains)
         self.fronts: list[nn.Module] = []
         if setup.front is not None:
-            fronts = make_modules(setup.front, users, seed_of(Draw.FRONTS, self.seed, number))
+            seed = seed_of(Draw.FRONTS, self.seed, number)
+            fronts = make_modules(setup.front, users, seed, setup.dtype)
             self.fronts = [front.to(setup.device).eval() for front in fronts]
 
     def _orders(self, user: int, task: Task, number: int) -> dict[str, NDArray[np.integer]]:
@@ -223,15 +297,9 @@ class Users:
         return orders
 
 
-def _accuracy(outputs: Tensor, labels: Tensor) -> float:
+def _accuracy(outputs: Tensor, labels: Tensor) -> tuple[float, int]:
+    """The share of right answers (or nan), and how many items count."""
     if labels.is_floating_point() or outputs.ndim != 2 or labels.ndim != 1:
-        return float("nan")
-    return float((outputs.argmax(1) == labels).float().mean())
-
-
-def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
-
-
-def _tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: torch.tensor(array) for name, array in arrays.items()}
+        return float("nan"), len(labels)
+    counts = labels != IGNORED
+    return float((outputs.argmax(1) == labels)[counts].float().mean()), int(counts.sum())

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from owo_env.scenarios.base import Stream
+from owo_env.scenarios.split_learning import memory
+from owo_env.scenarios.split_learning.draws import Draw
+from owo_env.scenarios.split_learning.heads import IGNORED
 from owo_env.scenarios.split_learning.link import Setup, Users
+from owo_env.scenarios.split_learning.modes import mixes_users
 from owo_env.scenarios.split_learning.server import Server
+from owo_env.scenarios.split_learning.surroundings import forked, may_draw, pinned, position
 
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
@@ -30,29 +37,38 @@ class SplitStream(Stream):
     def __init__(self, setup: Setup, rng: np.random.Generator) -> None:
         self.setup = setup
         self.round = 0
-        self.server = Server(setup.encoder, setup.device)
-        self.users = Users(setup, int(rng.integers(2**63)))
-        users, chunk = self.users.num_users, setup.users_per_pass
-        self._chunks = [slice(k, min(k + chunk, users)) for k in range(0, users, chunk)]
+        with pinned(setup.dtype):
+            self.server = self._new_server()
+            self.users = Users(setup, int(rng.integers(2**63)))
+        self._chunks: list[slice] = []  # who is served in one pass; known with the first data
 
     def open_round(self, options: Mapping[str, Any]) -> None:
         fresh = self.setup.heads == "reset" or options.get("reset_heads", False)
-        self.users.open_round(self.round + 1, fresh)  # if it is refused, the stream stays
+        with pinned(self.setup.dtype), forked(self.setup.device):
+            self.users.open_round(self.round + 1, fresh)  # if it is refused, the stream stays
+            self._chunks = self._chunks or self._served_together()
         self.round += 1
 
     def play(
         self, slot: int, model: Floats, weights: Floats, per_user: bool
     ) -> tuple[Sequence[float], Floats]:
+        with self._at_work():
+            return self._play(slot, model, weights, per_user)
+
+    def _play(
+        self, slot: int, model: Floats, weights: Floats, per_user: bool
+    ) -> tuple[Sequence[float], Floats]:
         setup = self.setup
         self.server.load(model)
         self.users.start_slot()
-        p = torch.from_numpy(weights.astype(model.dtype)).to(setup.device)
+        p = torch.tensor(weights.tolist(), dtype=setup.dtype, device=setup.device)
         rates = [setup.head_learning_rate] * len(weights)
         if setup.weights_scale_heads and not per_user:
             rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
         judged = None
         if setup.feedback == "heldout":  # before anything learns from the slot
-            judged = self._losses(slot, count=True)
+            with memory.kept(*self._modules()):
+                judged = self._losses(slot, count=True)
         if per_user:
             losses, gradient = self._teach_each(slot, rates)
         else:
@@ -66,7 +82,8 @@ class SplitStream(Stream):
         """Utilities (m, K) of ``model`` under the users' present heads."""
         present = self.server.model
         self.server.load(model)
-        losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
+        with self._at_work(), memory.kept(*self._modules()):
+            losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
         self.server.load(present)
         return self.setup.l_max - np.array(losses)
 
@@ -86,23 +103,67 @@ class SplitStream(Stream):
         """
         if not self.users.validation_size(0):
             return {}
-        judged = np.array([self._validated(k) for k in range(self.users.num_users)])
+        with self._at_work(), memory.kept(*self._modules()):
+            judged = np.array([self._validated(k) for k in range(self.users.num_users)])
         info = {"validation_loss": judged[:, 0].copy()}
         if not np.isnan(judged[:, 1]).any():
             info["validation_accuracy"] = judged[:, 1].copy()
         return info
 
     def state_dict(self) -> dict[str, Any]:
-        return {"round": self.round, "users": self.users.state_dict()}
+        carried = [memory.moved(one, self.setup.encoder) for one in self.server.encoders]
+        return {
+            "round": self.round,
+            "users": self.users.state_dict(),
+            "encoders": [memory.as_arrays(one) for one in carried],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.round = int(state["round"])
-        self.users.load_state_dict(state["users"])
+        with pinned(self.setup.dtype):
+            self.users.load_state_dict(state["users"])
+            self.server = self._new_server()
+            for one, carried in zip(self.server.encoders, state.get("encoders", [])):
+                memory.restore(one, memory.as_tensors(carried))
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Nothing inside depends on, or changes, what torch, numpy and random hold globally."""
+        draws = forked(self.setup.device) if self.users.draws else nullcontext()
+        with pinned(self.setup.dtype), draws:
+            yield
+
+    def _new_server(self) -> Server:
+        setup = self.setup
+        return Server(setup.encoder, setup.device, len(setup.tasks) if setup.trains else 0)
+
+    def _modules(self) -> list[nn.Module]:
+        return [*self.server.encoders, *self.users.modules()]
+
+    def _served_together(self) -> list[slice]:
+        """Users in passes, as many as may be; one by one where the encoder tells them apart."""
+        users, chunk = self.users.num_users, self.setup.users_per_pass
+        if self.setup.trains or mixes_users(self.server.encoder) or self._encoder_draws():
+            chunk = 1
+        return [slice(k, min(k + chunk, users)) for k in range(0, users, chunk)]
+
+    @torch.no_grad()
+    def _encoder_draws(self) -> bool:
+        """Whether it does on the first user's first job, by a trial that leaves no trace."""
+        if not may_draw(self.setup.encoder):
+            return False
+        with memory.kept(*self._modules()):
+            sent = self.users.send(slice(0, 1), 0)
+            before = position(self.setup.device)
+            self.server.infer(sent)
+        return position(self.setup.device) != before
 
     def _teach(self, slot: int, members: slice, p: Tensor, rates: Sequence[float]) -> Tensor:
         """One pass for some users: features down, ∂ℓ/∂feature up; their losses (U,)."""
         users = self.users
         sent = users.send(members, slot)
+        self.server.meet(members.start)
+        users.reseed(Draw.ENCODER, members.start, "train", slot)
         features = self.server.forward(sent, return_gradient=users.own_front)
         features = features.view(len(p), -1, *features.shape[1:])
         losses, upward = users.answer(members, features, rates)
@@ -123,16 +184,26 @@ class SplitStream(Stream):
 
     def _losses(self, slot: int, count: bool = False) -> list[float]:
         """Every user's loss on the data of a slot that utilities are measured on."""
-        part, infer = self.setup.feedback, self.server.infer
         return [
-            self.users.judge(k, part, slot, infer, count)[0] for k in range(self.users.num_users)
+            self._judge(k, self.setup.feedback, slot, count)[0] for k in range(self.users.num_users)
         ]
 
     def _validated(self, k: int) -> Floats:
         """A user's loss and accuracy on its validation data."""
-        size, totals = self.users.validation_size(k), np.zeros(2)
+        size, totals, counted = self.users.validation_size(k), np.zeros(2), 0
         for start in range(0, size, EVALUATION_BATCH):
             items = range(start, min(start + EVALUATION_BATCH, size))
-            found = self.users.judge(k, "validation", items, self.server.infer, count=False)
-            totals += np.array(found) * len(items)
-        return totals / size
+            *found, counts = self._judge(k, "validation", items, count=False)
+            if counts:
+                totals += np.array(found) * counts
+                counted += counts
+        if not counted:
+            raise ValueError(
+                f"round {self.round}: the validation data of user {k} have no label but {IGNORED}"
+            )
+        return totals / counted
+
+    def _judge(self, k: int, part: str, at: int | range, count: bool) -> tuple[float, float, int]:
+        """:meth:`Users.judge` by this server."""
+        self.server.meet(k)
+        return self.users.judge(k, part, at, self.server.infer, count)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 Tensor = torch.Tensor
+Collate = Callable[[list[Any]], tuple[Tensor, Tensor]]
+
+PARTS = ("train", "validation", "heldout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,29 +42,96 @@ TaskStream = Sequence[Task] | Callable[[int, int], Task]
 number (from 1) and the stream's seed that gives the same task whenever it is called with both."""
 
 
-def task_of(tasks: TaskStream, number: int, seed: int) -> Task:
-    """A user's task in round ``number`` of the stream with this ``seed``."""
-    return tasks(number, seed) if callable(tasks) else tasks[(number - 1) % len(tasks)]
+def check_stream(user: int, tasks: object, collate: Collate | None) -> None:
+    """Raise TypeError or ValueError unless ``tasks`` can be a user's, as far as is known now.
+
+    All tasks of a list are looked at, and one item of its first one is read.
+    """
+    if callable(tasks) and not isinstance(tasks, type):
+        return
+    where = f"tasks[{user}]"
+    if not isinstance(tasks, Sequence) or isinstance(tasks, str):
+        raise TypeError(
+            f"{where} is {_kind(tasks)}: must be a list of tasks, [Task(train=…), …], or a "
+            "function (round, seed) → Task"
+        )
+    if not tasks:
+        raise ValueError(f"{where} is empty: must be a list of tasks, at least one")
+    for number, task in enumerate(tasks):
+        check_task(f"{where}[{number}]", task)
+    check_item(f"{where}[0]", tasks[0], collate)
+
+
+def check_task(where: str, task: object) -> None:
+    """Raise TypeError unless it is a Task of map-style datasets."""
+    if not isinstance(task, Task):
+        raise TypeError(f"{where} is {_kind(task)}: must be a Task(train=…)")
+    for part in PARTS:
+        data = getattr(task, part)
+        if data is not None or part == "train":
+            _check_data(f"{where}.{part}", data)
+
+
+def check_item(where: str, task: Task, collate: Collate | None) -> None:
+    """Read one item of the training data; TypeError where it is no pair."""
+    if size_of(task.train):
+        try:
+            batch_of(task.train, np.zeros(1, int), collate)
+        except TypeError as error:
+            raise TypeError(f"{where}.train: {error}") from error
+
+
+def task_of(
+    tasks: TaskStream, number: int, seed: int, user: int = 0, collate: Collate | None = None
+) -> Task:
+    """A user's task in round ``number`` of the stream with this ``seed``; TypeError for another
+    thing that its function gives."""
+    if not callable(tasks):
+        return tasks[(number - 1) % len(tasks)]
+    where, task = f"tasks[{user}]({number}, {seed})", tasks(number, seed)
+    check_task(where, task)
+    check_item(where, task, collate)
+    return task
 
 
 def size_of(data: Dataset[Any]) -> int:
-    """How many items a map-style dataset has; TypeError for one that does not say."""
-    try:
-        return len(data)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TypeError(
-            f"{type(data).__name__} has no length: a task's datasets must be map-style"
-        ) from error
+    """How many items a map-style dataset has."""
+    return len(data)  # type: ignore[arg-type]
 
 
-def batch_of(data: Dataset[Any], indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-    """The items ``indices`` of a dataset, stacked: (inputs, labels)."""
-    if hasattr(data, "batch"):
-        inputs, labels = data.batch(torch.from_numpy(indices))
-    elif isinstance(data, TensorDataset):
-        inputs, labels = data[torch.from_numpy(indices)]
+def batch_of(
+    data: Dataset[Any], indices: NDArray[np.integer], collate: Collate | None = None
+) -> tuple[Tensor, Tensor]:
+    """The items ``indices`` of a dataset, stacked: (inputs, labels).
+
+    Args:
+        data: Any map-style dataset.
+        indices: Which, (B,).
+        collate: A list of items to (inputs, labels); None stacks pairs.
+
+    Raises:
+        TypeError: That gives no pair of tensors.
+    """
+    batch: Any
+    kind: Any = type(data)
+    if collate is not None:
+        batch = collate([data[int(i)] for i in indices])
+    elif _gives_batches(kind):
+        batch = data.batch(torch.from_numpy(indices))  # type: ignore[attr-defined]
+    elif getattr(kind, "__getitem__", None) is TensorDataset.__getitem__:
+        batch = data[torch.from_numpy(indices)]
     else:
-        inputs, labels = default_collate([data[int(i)] for i in indices])
+        items = [data[int(i)] for i in indices]
+        _check_pair(f"an item of {type(data).__name__}", items[0])
+        batch = default_collate(items)
+    what = f"a batch of {type(data).__name__}"
+    _check_pair(what, batch)
+    inputs, labels = batch
+    if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor):
+        raise TypeError(
+            f"{what} is ({_kind(inputs)}, {_kind(labels)}): must be two tensors; a collate=, a "
+            "function of a list of items, can make them"
+        )
     return inputs, labels
 
 
@@ -77,3 +149,47 @@ def batch_order(
         for _ in range(-(-num_slots // per_pass))
     ]
     return np.concatenate(passes)[:num_slots]
+
+
+def _check_data(where: str, data: object) -> None:
+    if isinstance(data, DataLoader):
+        raise TypeError(
+            f"{where} is a DataLoader: must be its map-style dataset; the scenario draws batches "
+            "itself, of batch_size"
+        )
+    map_style = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if not map_style or isinstance(data, IterableDataset | Mapping | str | type):
+        raise TypeError(
+            f"{where} is {_kind(data)}: must be a map-style dataset, with len() and [index], of "
+            "pairs (input, label)"
+        )
+
+
+def _check_pair(what: str, found: object) -> None:
+    if isinstance(found, Mapping):
+        raise TypeError(
+            f"{what} is a mapping with the keys {sorted(map(str, found))}: must be a pair "
+            "(input, label), or give collate=, a function of a list of items"
+        )
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        size = f" of {len(found)}" if isinstance(found, tuple | list) else ""
+        raise TypeError(
+            f"{what} is {_kind(found)}{size}: must be a pair (input, label); of a tensor of inputs "
+            "and one of labels a TensorDataset makes pairs"
+        )
+
+
+def _kind(thing: object) -> str:
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    return "None" if thing is None else f"a {type(thing).__name__}"
+
+
+@functools.cache
+def _gives_batches(kind: type) -> bool:
+    """Whether a class has the method ``batch(indices)``; Hugging Face's takes a size instead."""
+    method = getattr(kind, "batch", None)
+    if not callable(method):
+        return False
+    names = list(inspect.signature(method).parameters)
+    return len(names) > 1 and names[1] != "batch_size"
