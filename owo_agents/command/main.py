@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from joblib import cpu_count
 from rich.markup import escape
 from rich.table import Table
 
@@ -41,6 +42,7 @@ from owo_agents.command.terminal import (
     TensorBoardDir,
     announce,
     console,
+    errors,
     finish,
     pairs,
     refusing,
@@ -49,6 +51,7 @@ from owo_agents.command.terminal import (
     tidy,
 )
 from owo_agents.command.train_rl import train_rl
+from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
 from owo_env import checks
 from owo_env.scenarios import traces
@@ -101,6 +104,7 @@ def run(
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
+        look_here([scenario, agent, *(set_ or ()), *(arg or ())])
         arguments = pairs("--arg", arg)
         if "agent" in arguments:
             raise ValueError("--arg agent=…: give it as --agent")
@@ -135,7 +139,7 @@ def bench(
     ] = None,
     backend: Annotated[str, typer.Option(help="process, serial or ray.")] = "process",
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at a time.", show_default="the number of cores")
+        int | None, typer.Option(help="Runs at a time.", show_default="the cores that it may use")
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -159,12 +163,14 @@ def bench(
         str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
     ] = None,
     tensorboard: TensorBoardDir = None,
+    trust: Trust = False,
 ) -> None:
     """Run a suite. What the results folder has already is not run again."""
     with refusing():
+        agreed(name, trust)
         whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
         chosen = narrowed(whole, only or [])
-        jobs = checks.whole("--jobs", os.cpu_count() or 1 if jobs is None else jobs, low=1)
+        jobs = checks.whole("--jobs", cpu_count() if jobs is None else jobs, low=1)
         play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
     folder = out or Path("results") / whole.name
     if tune:
@@ -216,6 +222,7 @@ def record(
 ) -> None:
     """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
     with refusing():
+        look_here([scenario])
         traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
     console.print(f"{escape(str(path))}: {rounds} rounds of {escape(scenario)}")
 
@@ -269,7 +276,20 @@ def show_rounds(cell: Cell) -> None:
 
 
 def main() -> None:
-    """The console script: like ``python -m``, it finds modules in the present folder."""
-    sys.path.insert(0, os.getcwd())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
+    """The console script; a hang-up or a polite end is as Ctrl-C: workers end too.
+
+    Nothing is imported from the working folder, by itself or its workers, unless a call names it.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        errors.print("[bold red]owo:[/bold red] the working folder is gone: go to another")
+        sys.exit(2)
+    if sys.path and sys.path[0] in ("", here) and not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # as python -m and -c put it
+    os.environ["PYTHONSAFEPATH"] = "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup
+        signal.signal(hangup, signal.default_int_handler)
     app()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from owo_agents.rl.policy import locate
+from owo_env.registry import split
 
 FORMAT = 1
 """Part of every cell's key: to be raised when the same configuration comes to mean another run."""
@@ -64,7 +65,7 @@ def source_digest(name: str, registered: Mapping[str, Any]) -> str | None:
     try:
         if name.startswith("rl:"):
             return file_digest(locate(name.removeprefix("rl:")))
-        spec = importlib.util.find_spec(name.split(":")[0])
+        spec = importlib.util.find_spec(split("module", name)[0])
     except (ImportError, ValueError):
         return None  # whoever makes the agent or scenario says what is wrong
     return file_digest("" if spec is None or spec.origin is None else spec.origin)

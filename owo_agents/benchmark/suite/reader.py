@@ -45,6 +45,7 @@ import yaml
 from owo_agents.benchmark.suite import vocabulary
 from owo_agents.benchmark.suite.cells import source_digest
 from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
+from owo_agents.benchmark.suite.stranger import read_limited
 from owo_agents.registry import registry as agents
 from owo_env import checks
 from owo_env.figure import Figure
@@ -80,7 +81,7 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            return _parse_text(path.stem, path.read_text(), str(path))
+            return _parse_text(path.stem, read_limited(path), str(path))
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
     name = str(name_or_file)

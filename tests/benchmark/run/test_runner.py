@@ -10,7 +10,7 @@ import time
 
 import pytest
 from bench_helpers import contents, small
-from places import TESTS
+from places import REPOSITORY, TESTS
 
 import owo_agents
 import owo_env
@@ -24,7 +24,7 @@ from owo_env.scenarios import registry as scenarios
 
 @pytest.fixture(autouse=True)
 def helpers_for_workers(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (REPOSITORY, TESTS))))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ agents: {{slow: {{agent: "bench_helpers:Dawdles", flag: {tmp_path / "begun"}}}}}
 experiments: {{it: {{scenario: sinusoid, settings: {{num_slots: 2}}}}}}
 """
     (tmp_path / "kill.yaml").write_text(suite)
-    process = _bench(tmp_path, "--jobs", "2")
+    process = _bench(tmp_path, "--jobs", "2", "--trust")
     _wait_for((tmp_path / "begun").exists, process)
     os.killpg(process.pid, signal.SIGINT)
     try:
