@@ -43,7 +43,7 @@ def agreed(suite: str, trust: bool) -> None:
     named = ", ".join(modules)
     errors.print(f"{escape(suite)} imports {escape(named)}", highlight=False)
     if not trust and not path.resolve().is_relative_to(Path.cwd().resolve()):
-        if not sys.stdin.isatty():
+        if not _asks():
             raise ValueError(
                 f"{suite}: lies outside the working folder and imports {named}, which may do "
                 "anything: say --trust if you know what they are"
@@ -51,6 +51,11 @@ def agreed(suite: str, trust: bool) -> None:
         question = "It lies outside the working folder. Do you know these modules?"
         typer.confirm(question, abort=True, err=True)
     look_here(texts)
+
+
+def _asks() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def look_here(texts: Iterable[str]) -> None:
