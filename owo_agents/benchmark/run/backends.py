@@ -85,8 +85,10 @@ def process(
     """
     if multiprocessing.current_process().daemon:
         raise ValueError("backend='process': a daemonic process starts no workers; use 'serial'")
-    if not os.path.exists(os.curdir):
-        raise ValueError("backend='process': the working folder is gone; go to another")
+    try:
+        os.getcwd()  # which workers start in
+    except FileNotFoundError as error:
+        raise ValueError("backend='process': the working folder is gone; go to another") from error
     return _process(cells, jobs, checkpoints)
 
 
