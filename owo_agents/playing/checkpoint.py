@@ -70,6 +70,7 @@ def resume(
     Raises:
         ValueError: The checkpoint is of another configuration or format.
         TypeError: The environment or the agent cannot be saved.
+        OSError: The checkpoint cannot be written; the one before it is kept.
     """
     checks.whole("rounds", rounds, low=1)
     checks.whole("every", every, low=1)
@@ -90,7 +91,11 @@ def resume(
     for record in play(env, agent, rounds - len(records), None if records else seed):
         records.append(replace(record, model=_NO_MODEL))
         if len(records) % every == 0:
-            save(path, config, env, agent, records)
+            try:
+                save(path, config, env, agent, records)
+            except OSError as error:
+                said = f"checkpoint {path}: cannot be written ({error.strerror or error})"
+                raise OSError(f"{said}; the one before it is kept") from error
         yield record
 
 

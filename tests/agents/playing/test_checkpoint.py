@@ -14,6 +14,7 @@ import pytest
 
 import owo_agents
 from owo_agents.benchmark.run.execution import execute
+from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing import checkpoint
 
@@ -225,6 +226,21 @@ def test_records_of_different_layouts_come_back_as_they_were(tmp_path):
     assert back[4].extras == {"loss": 0.1, "none": None}
 
 
+def test_models_played_are_not_kept(tmp_path, monkeypatch):
+    """They would fill the memory of a long run."""
+    seen, save = [], checkpoint.save
+
+    def noting(path, config, env, agent, records):
+        seen.extend(records)
+        save(path, config, env, agent, records)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    monkeypatch.setattr(Result, "of", lambda cell, problem, records, *_: seen.extend(records))
+    settings = {"num_slots": 4, "hindsight": False}
+    execute(Cell("sinusoid", "cws", 3, 0, settings), checkpoints=tmp_path)
+    assert len(seen) == 6 and not any(record.model.size for record in seen)
+
+
 def test_a_full_disk_keeps_the_checkpoint_that_was_there(saved):
     resource = pytest.importorskip("resource")
     setup, size = config("sinusoid", "cws"), saved.with_suffix(".records").stat().st_size
@@ -232,7 +248,7 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(saved):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))  # stands for ENOSPC
     try:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="cannot be written .*; the one before it is kept"):
             list(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 4, 3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -179,3 +179,13 @@ def test_failures_are_kept_until_the_cell_succeeds(store, result):
     assert store.failure(CELLS[0].key) == "it broke"
     store.save(result)
     assert store.failure(CELLS[0].key) is None
+
+
+def test_a_result_that_is_kept_takes_the_place_of_its_checkpoint(store, result):
+    store.checkpoints.mkdir()
+    mine = [store.checkpoints / (result.cell.key + end) for end in (".safetensors", ".records")]
+    other = store.checkpoints / "other.records"
+    for file in (*mine, other):
+        file.touch()
+    store.save(result)
+    assert list(store.checkpoints.iterdir()) == [other]
