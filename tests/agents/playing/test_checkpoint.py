@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(saved):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))  # stands for ENOSPC
     try:
-        with pytest.raises(OSError, match="cannot be written .*; the one before it is kept"):
+        with pytest.raises(OSError, match=r"cannot be written .*; the one before it is kept"):
             list(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 4, 3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
