@@ -20,12 +20,14 @@ POLICY = "rl:"  # what the name of a trained policy's agent begins with
 def _objection(found: Any) -> str | None:
     if not callable(found):
         return "is not a class or function"
-    if isinstance(found, type) and not (issubclass(found, Weighting) or hasattr(found, "act")):
-        return f"{found.__name__} has no method act(obs, info), and is no Weighting"
-    return None
+    if not isinstance(found, type) or issubclass(found, Agent | Weighting):
+        return None
+    if hasattr(found, "act"):
+        return f"{found.__name__} is no owo_agents.Agent"
+    return f"{found.__name__} has no method act(obs, info), and is no Weighting"
 
 
-registry: Registry[Factory] = Registry("agent", _objection)
+registry: Registry[Factory] = Registry("agent", _objection, Agent)
 names = registry.names
 
 

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from joblib import cpu_count
 from rich.table import Table
+from rich.text import Text
 
 import owo_agents
 import owo_env
@@ -36,11 +38,13 @@ from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.benchmark.suite.selection import narrowed, overridden
 from owo_agents.command.progress import ProgressBars
 from owo_agents.command.terminal import (
+    RED,
     Settings,
     TensorBoardDir,
     announce,
     console,
     degrade,
+    errors,
     finish,
     pairs,
     refusing,
@@ -50,6 +54,7 @@ from owo_agents.command.terminal import (
     tidy,
 )
 from owo_agents.command.train_rl import train_rl
+from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
 from owo_env import checks, files
 from owo_env.scenarios import traces
@@ -102,6 +107,7 @@ def run(
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
+        look_here([scenario, agent, *(set_ or ()), *(arg or ())])
         arguments = pairs("--arg", arg)
         if "agent" in arguments:
             raise ValueError("--arg agent=…: give it as --agent")
@@ -137,7 +143,7 @@ def bench(
     ] = None,
     backend: Annotated[str, typer.Option(help="process, serial or ray.")] = "process",
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at a time.", show_default="the number of cores")
+        int | None, typer.Option(help="Runs at a time.", show_default="the cores that it may use")
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -161,12 +167,14 @@ def bench(
         str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
     ] = None,
     tensorboard: TensorBoardDir = None,
+    trust: Trust = False,
 ) -> None:
     """Run a suite. What the results folder has already is not run again."""
     with refusing():
+        agreed(name, trust)
         whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
         chosen = narrowed(whole, only or [])
-        jobs = checks.whole("--jobs", os.cpu_count() or 1 if jobs is None else jobs, low=1)
+        jobs = checks.whole("--jobs", cpu_count() if jobs is None else jobs, low=1)
         play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
     folder = out or Path("results") / whole.name
     with stopping(folder):
@@ -194,6 +202,7 @@ def report(
     figures: Annotated[
         str, typer.Option(help="Formats of the figures: png, svg, pdf, comma-separated.")
     ] = "png,svg",
+    trust: Trust = False,
 ) -> None:
     """Make the report of a results folder again."""
     with refusing():
@@ -201,6 +210,9 @@ def report(
         for one in figures.split(","):
             checks.one_of("--figures", one, ("png", "svg", "pdf"))
         chosen, origin = manifest.read(folder)
+        if trust:  # for the figures that they declare
+            specs = [spec.agent for e in chosen.experiments for spec in e.agents.values()]
+            look_here([*specs, *(e.scenario for e in chosen.experiments)])
         store = Store(folder)
         tidy(store, chosen)
         found = leaderboard.boards(chosen, store)
@@ -222,6 +234,7 @@ def record(
 ) -> None:
     """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
     with refusing():
+        look_here([scenario])
         traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
     console.print(f"{path}: {rounds} rounds of {scenario}")
 
@@ -275,8 +288,21 @@ def show_rounds(cell: Cell) -> None:
 
 
 def main() -> None:
-    """The console script: like ``python -m``, it finds modules in the present folder."""
+    """The console script; a hang-up or a polite end is as Ctrl-C: workers end too.
+
+    Nothing is imported from the working folder, by itself or its workers, unless a call names it.
+    """
     degrade()
-    sys.path.insert(0, os.getcwd())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end too
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        errors.print(Text("owo:", RED), "the working folder is gone: go to another")
+        sys.exit(2)
+    if sys.path and sys.path[0] in ("", here) and not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # as python -m and -c put it
+    os.environ["PYTHONSAFEPATH"] = "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup
+        signal.signal(hangup, signal.default_int_handler)
     app()

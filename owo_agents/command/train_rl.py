@@ -14,6 +14,7 @@ from rich.table import Table
 import owo_agents
 from owo_agents.command.progress import bars
 from owo_agents.command.terminal import TensorBoardDir, console, pairs
+from owo_agents.command.trust import look_here
 
 if TYPE_CHECKING:
     from owo_agents.rl.train import Training
@@ -44,6 +45,7 @@ def train_rl(
     """Train a policy that weighs the users, with stable-baselines3; it then plays as `rl:DIR`."""
     from owo_agents.rl.train import Training, train
 
+    look_here([scenario])
     settings, hyperparameters = pairs("--set", set_), pairs("--hyper", hyper)
     training = Training(
         scenario, settings, algorithm, steps, num_envs, seed, hyperparameters, eval_every

@@ -1,14 +1,21 @@
 """Checkpoints at round ends: a long run goes on after a kill to bit-identical results.
 
-A checkpoint is one safetensors file: arrays as tensors, everything else as JSON in its header.
-Nothing in it is ever executed. It is written beside its place and moved there, so a kill at any
-moment leaves a whole checkpoint, the old one or the new.
+A checkpoint is two files. The state is one safetensors file: arrays as tensors, everything else as
+JSON in its header; it is written beside its place and moved there. The records of the rounds are
+appended to the file beside it, ``.records``, and synced first: the state says how many of its
+bytes count. So a save costs the same at any round, and a kill at any moment leaves a whole
+checkpoint, the old one or the new. Sums tell a damaged one. Nothing in them is ever executed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +23,25 @@ import gymnasium as gym
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as tensors_of
+from safetensors.numpy import save as bytes_of
 from safetensors.numpy import save_file
 
 from owo_agents.agent import Agent
 from owo_agents.playing.loop import RoundRecord, play
 from owo_env import checks, files
 
-FORMAT = 2
+FORMAT = 3
+RECORDS = ".records"  # the suffix of the records' file
 _MARKS = _ARRAY, _TEXT, _TENSOR, _PAIRS = "array", "text", "tensor", "pairs"
 """What stands in the JSON tree for what JSON has not: the one key of a mapping."""
+_TREES = "trees"
+_BLOCK = 1024  # rounds at most whose records are stacked together
+_NO_MODEL = np.empty(0)
+
+
+class Damaged(ValueError):
+    """A file is no checkpoint, or not all of one."""
 
 
 def resume(
@@ -39,7 +56,8 @@ def resume(
     """:func:`owo_agents.play` with a checkpoint: rounds already played are not played again.
 
     Args:
-        path: The checkpoint's file; it need not exist yet, and stays when the run ends.
+        path: The checkpoint's file; it need not exist yet, and stays when the run ends. A damaged
+            one is renamed, which is said in the log, and the run starts anew.
         config: All that decides the run, in plain JSON values.
         env: A scalar environment whose scenario can be saved.
         agent: A fresh agent.
@@ -51,19 +69,34 @@ def resume(
         The records of all rounds; those of restored rounds come without their ``model``.
 
     Raises:
-        ValueError: The checkpoint is of another configuration, or damaged.
+        ValueError: The checkpoint is of another configuration or format.
         TypeError: The environment or the agent cannot be saved.
+        OSError: The checkpoint cannot be written; the one before it is kept.
     """
     checks.whole("rounds", rounds, low=1)
     checks.whole("every", every, low=1)
-    records = load(path, config, env, agent) if Path(path).exists() else []
+    path = Path(path)
+    records: list[RoundRecord] = []
+    try:
+        records = load(path, config, env, agent)
+    except FileNotFoundError:
+        pass
+    except Damaged as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        said = "%s: set aside as %s, and the run starts anew"
+        logging.getLogger(__name__).warning(said, error, aside.name)
     yield from records[:rounds]
     if len(records) >= rounds:
         return
     for record in play(env, agent, rounds - len(records), None if records else seed):
-        records.append(record)
+        records.append(replace(record, model=_NO_MODEL))
         if len(records) % every == 0:
-            save(path, config, env, agent, records)
+            try:
+                save(path, config, env, agent, records)
+            except OSError as error:
+                said = f"checkpoint {path}: cannot be written ({error.strerror or error})"
+                raise OSError(f"{said}; the one before it is kept") from error
         yield record
 
 
@@ -74,33 +107,45 @@ def save(
     agent: Agent,
     records: Sequence[RoundRecord],
 ) -> None:
-    """Write a checkpoint at the end of a round.
+    """Write a checkpoint at the end of a round; nothing where one of as many rounds is there.
 
     Args:
         path: Its file.
         config: All that decides the run, in plain JSON values.
         env: The environment: its stream, with the users' heads and random state.
         agent: The agent: model, weights, and what else it carries.
-        records: Those of all rounds so far; the models in them are not kept.
+        records: Those of all rounds so far; the models in them are not kept. What a checkpoint
+            of this configuration has already is not written again.
 
     Raises:
         TypeError: The environment, the agent or ``config`` cannot be saved.
+        OSError: The files cannot be written; the checkpoint that was there is kept.
     """
     if not agent.savable():
         raise TypeError(f"agent {agent} cannot be checkpointed: it does not say what it carries")
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    tree = {
+    path = Path(path)
+    written = _written(path, config)
+    if records and written["rounds"] >= len(records):
+        return
+    new = b"".join(_blocks(records[written["rounds"] :]))
+    state = {
         "format": FORMAT,
         "config": config,
         "env": _unwrapped(env).state_dict(),
         "agent": agent.state_dict(),
         "torch": torch.get_rng_state().numpy(),  # some agents draw from the global generator
-        "records": [{k: v for k, v in vars(r).items() if k != "model"} for r in records],
+        "records": {
+            "rounds": len(records),
+            "bytes": written["bytes"] + len(new),
+            "sum": zlib.crc32(new, written["sum"]),
+        },
     }
-    text = json.dumps(_lift(tree, arrays), default=_unsavable)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    text = json.dumps(_lift(state, arrays), default=_unsavable)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _append(path.with_suffix(RECORDS), written["bytes"], new)
     with files.atomic(path) as beside:
-        save_file(arrays, beside, {"checkpoint": text})
+        save_file(arrays, beside, {"checkpoint": text, "sum": _sum(text, arrays)})
 
 
 def load(
@@ -110,33 +155,116 @@ def load(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, no checkpoint, or one of another configuration.
+        Damaged: It is damaged, or no checkpoint; a ValueError.
+        ValueError: It is one of another configuration or format.
     """
-    tree = _read(Path(path))
-    differing = _differences(tree["config"], json.loads(json.dumps(config)))
+    path = Path(path)
+    state = _read(path)
+    differing = _differences(state["config"], json.loads(json.dumps(config)))
     if differing:
         raise ValueError(f"{path} is a checkpoint of another configuration: {differing}")
-    _unwrapped(env).load_state_dict(tree["env"])
-    agent.load_state_dict(tree["agent"])
-    torch.set_rng_state(torch.from_numpy(tree["torch"]))
-    return [RoundRecord(**fields, model=np.empty(0)) for fields in tree["records"]]
+    records = _recorded(path.with_suffix(RECORDS), state["records"])
+    _unwrapped(env).load_state_dict(state["env"])
+    agent.load_state_dict(state["agent"])
+    torch.set_rng_state(torch.from_numpy(state["torch"]))
+    return records
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The state."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("checkpoint", "{}")
+            about = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tree: dict[str, Any] = json.loads(text, object_hook=lambda node: _lower(node, arrays))
+        text = about.get("checkpoint", "{}")
+        state = _parsed(text, arrays)
+        found = state.get("format")
+        if found == FORMAT and about.get("sum") != _sum(text, arrays):
+            raise ValueError("its sum is another")
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged or no checkpoint ({error})") from error
-    if tree.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has checkpoint format {tree.get('format')}: this version reads {FORMAT}"
-        )
-    return tree
+        raise Damaged(f"{path} is damaged or no checkpoint ({error})") from error
+    if found != FORMAT:
+        raise ValueError(f"{path} has checkpoint format {found}: this version reads {FORMAT}")
+    return state
+
+
+def _sum(text: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """A sum over all of a state, in whatever order its arrays come."""
+    found = zlib.crc32(text.encode())
+    for name in sorted(arrays, key=int):
+        found = zlib.crc32(arrays[name].tobytes(), found)
+    return str(found)
+
+
+def _written(path: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """How many rounds and bytes of records a checkpoint of this configuration has, and their sum.
+
+    Only the header is read. All are 0 of what is no such checkpoint.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            state = json.loads(file.metadata()["checkpoint"])
+        there = (state["format"], state["config"]) == (FORMAT, json.loads(json.dumps(config)))
+        records: dict[str, int] = state["records"]
+        if there and path.with_suffix(RECORDS).stat().st_size >= records["bytes"]:
+            return records
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        pass  # there is none, or it is damaged
+    return {"rounds": 0, "bytes": 0, "sum": 0}
+
+
+def _append(path: Path, start: int, new: bytes) -> None:
+    """Write at a place of a file; what may lie behind counts for nothing."""
+    path.touch()
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(new)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _blocks(records: Sequence[RoundRecord]) -> Iterator[bytes]:
+    """The records as bytes: each block its length, then one tensor for each array of a round."""
+    lifted = []
+    for record in records:
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        fields = {name: value for name, value in vars(record).items() if name != "model"}
+        lifted.append((json.dumps(_lift(fields, arrays), default=_unsavable), arrays))
+    for _, alike in groupby(lifted, lambda one: [(a.dtype, a.shape) for a in one[1].values()]):
+        together = list(alike)
+        for first in range(0, len(together), _BLOCK):
+            trees, stacks = zip(*together[first : first + _BLOCK], strict=True)
+            tensors = {name: np.stack([each[name] for each in stacks]) for name in stacks[0]}
+            tensors[_TREES] = np.frombuffer(json.dumps(trees).encode(), np.uint8)
+            block = bytes_of(tensors)
+            yield len(block).to_bytes(8, "little") + block
+
+
+def _recorded(path: Path, written: Mapping[str, int]) -> list[RoundRecord]:
+    """The records that count."""
+    try:
+        with open(path, "rb") as file:
+            content = memoryview(file.read(written["bytes"]))
+    except FileNotFoundError:
+        content = memoryview(b"")
+    if len(content) != written["bytes"] or zlib.crc32(content) != written["sum"]:
+        raise Damaged(f"{path} is damaged or not all there")
+    records: list[RoundRecord] = []
+    while content:
+        size = 8 + int.from_bytes(content[:8], "little")
+        records += _unstacked(tensors_of(bytes(content[8:size])))
+        content = content[size:]
+    return records
+
+
+def _unstacked(tensors: dict[str, np.ndarray[Any, Any]]) -> Iterator[RoundRecord]:
+    """The inverse of :func:`_blocks` at one block."""
+    for i, tree in enumerate(json.loads(tensors.pop(_TREES).tobytes())):
+        arrays = {name: stack[i, ...] for name, stack in tensors.items()}
+        fields = _parsed(tree, arrays)
+        yield RoundRecord(**fields, model=_NO_MODEL)
 
 
 def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
@@ -160,8 +288,14 @@ def _lift(tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     return tree.item() if isinstance(tree, np.generic) else tree
 
 
+def _parsed(text: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`_lift`; tuples come back as lists."""
+    found: dict[str, Any] = json.loads(text, object_hook=lambda node: _lower(node, arrays))
+    return found
+
+
 def _lower(node: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
-    """The inverse of :func:`_lift` at one mapping; tuples come back as lists."""
+    """The inverse of :func:`_lift` at one mapping."""
     mark = _mark(node)
     if mark == _ARRAY:
         return arrays[node[_ARRAY]]

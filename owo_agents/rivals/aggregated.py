@@ -37,6 +37,7 @@ UNSOLVED = Figure(
     reads="unsolved",
     form="share",
 )
+_KINDS = {"aggregation": "Aggregator", "scalarization": "Scalarizer"}
 _PROGRAMMING_ERRORS = (TypeError, AttributeError, ImportError, NameError)
 
 
@@ -184,15 +185,21 @@ def torchjd_class(
         name: Of the class, or ``"package.module:Class"``.
         options: Arguments of the class.
         problem: It decides those that a class of TorchJD's asks for.
+
+    Raises:
+        ImportError: TorchJD, or what the class needs, is not installed.
+        ValueError: The path leads to nothing, or to what is no aggregator or scalarizer.
     """
     path = name if ":" in name else f"torchjd.{module}:{name}"
     try:
-        importlib.import_module(f"torchjd.{module}")
-        found = load(module, path)
+        base = getattr(importlib.import_module(f"torchjd.{module}"), _KINDS[module])
+        found = load(_KINDS[module].lower(), path, base)
     except ImportError as error:
         raise ImportError(
             f'{name.rpartition(":")[2]} needs TorchJD ({error}): pip install "airan-fairmtl[mtl]"'
         ) from error
+    if not callable(found) or (isinstance(found, type) and not issubclass(found, base)):
+        raise ValueError(f"{base.__name__.lower()} {path!r}: is no {base.__name__} of TorchJD")
     decided: dict[str, dict[str, Any]] = {
         "owo_agents.rivals.fairgrad:FairGrad": {"alpha": problem.alpha},
         "NashMTL": {"n_tasks": problem.num_users},

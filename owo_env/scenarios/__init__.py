@@ -23,7 +23,7 @@ def _objection(found: Any) -> str | None:
     return f"{getattr(found, '__name__', found)!r} is not a class derived from Scenario"
 
 
-registry: Registry[type[Scenario]] = Registry("scenario", _objection)
+registry: Registry[type[Scenario]] = Registry("scenario", _objection, Scenario)
 
 for _name, _summary in {
     "sinusoid": "§IV convex: two users' sinusoids by a shared cubic",

@@ -92,7 +92,7 @@ def test_failed_runs_are_reported_at_the_end_with_code_1(tmp_path):
     data = {**SMALL, "agents": {"owo-fmtl": None, "bad": {"agent": "bench_helpers:BlowsUp"}}}
     path = tmp_path / "failing.yaml"
     path.write_text(yaml.safe_dump(data))
-    done = owo("bench", path, "--backend", "serial", "--out", tmp_path / "out")
+    done = owo("bench", path, "--trust", "--backend", "serial", "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "agent BlowsUp: round 2, slot 2" in " ".join(done.stderr.split())
     assert "2 runs failed" in done.stderr
@@ -222,3 +222,20 @@ def test_a_run_does_not_replace_the_report_of_a_suite(finished, tmp_path):
     refused = owo("run", "--rounds", 1, "--out", folder)
     assert refused.exit_code == 2 and "has the results of suite 'small'" in refused.stderr
     assert (folder / "suite.json").read_bytes() == (finished / "suite.json").read_bytes()
+
+
+def test_workers_are_counted_by_the_cores_that_this_process_may_use(file, tmp_path, monkeypatch):
+    counted = []
+
+    def run(*_, jobs, **options):
+        counted.append(jobs)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(cli.runner, "run", run)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    for cores in ({0}, {0, 1, 2}):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        owo("bench", file, "--out", tmp_path / "out")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")  # stands for a container's quota
+    owo("bench", file, "--out", tmp_path / "out")
+    assert counted == [1, 3, 2]

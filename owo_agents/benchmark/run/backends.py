@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from pickle import PicklingError
@@ -32,7 +35,8 @@ from owo_agents.registry import registry as agents
 from owo_env.scenarios import registry as scenarios
 
 Outcome = Result | str
-Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Iterator[tuple[Cell, Outcome]]]
+Outcomes = Generator[tuple[Cell, Outcome], None, None]
+Backend = Callable[[Sequence[Cell], int, OnRound, Path | None], Outcomes]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _RETRIES = 3  # by Ray, of a task whose worker or node died
@@ -75,7 +79,7 @@ def _elsewhere(known: list[dict[str, Any]], cell: Cell, checkpoints: Path | None
 
 def serial(
     cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
-) -> Iterator[tuple[Cell, Outcome]]:
+) -> Outcomes:
     """One after the other, in this process; ``on_round`` hears of each round as it ends."""
     for cell in cells:
         yield cell, attempt(cell, on_round, checkpoints)
@@ -83,12 +87,25 @@ def serial(
 
 def process(
     cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
-) -> Iterator[tuple[Cell, Outcome]]:
+) -> Outcomes:
     """In ``jobs`` worker processes (loky); cells lost with a killed worker are sent again.
 
     Those are sent again one at a time, after the others, so that a cell that kills its worker
     takes no other with it and is known by it.
+
+    Raises:
+        ValueError: No worker can be started from here.
     """
+    if multiprocessing.current_process().daemon:
+        raise ValueError("backend='process': a daemonic process starts no workers; use 'serial'")
+    try:
+        os.getcwd()  # which workers start in
+    except FileNotFoundError as error:
+        raise ValueError("backend='process': the working folder is gone; go to another") from error
+    return _process(cells, jobs, checkpoints)
+
+
+def _process(cells: Sequence[Cell], jobs: int, checkpoints: Path | None) -> Outcomes:
     waiting, lost = deque(cells), deque[Cell]()
     here = os.getcwd(), *sys.path, *_things(cells)
     pool = functools.partial(_pool, jobs, here)
@@ -131,19 +148,29 @@ def _pool(jobs: int, here: tuple[str, ...]) -> Any:
     return get_reusable_executor(
         max_workers=jobs,
         timeout=60,
-        initializer=_ignore_interrupt,
-        initargs=here,
+        initializer=_serve,
+        initargs=(os.getpid(), *here),
         env=ONE_THREAD,
     )
 
 
-def _ignore_interrupt(*_here: str) -> None:
-    """Leave Ctrl-C to the parent, which ends its workers itself."""
+def _serve(parent: int, *_here: str) -> None:
+    """Leave Ctrl-C to the parent, which ends its workers itself, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
+
+
+def _outlive(parent: int) -> None:
+    """End this process once it has another parent: nobody would store what it computes."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def ray(address: str | None = None) -> Backend:
     """Ray tasks, retried by Ray when their worker or node dies.
+
+    A Ray that runs in this process already is used, whatever the address, and left running.
 
     Args:
         address: Of a running cluster (``"auto"`` finds it); None starts a local one.
@@ -158,24 +185,26 @@ def ray(address: str | None = None) -> Backend:
             "backend 'ray' needs Ray: pip install 'airan-fairmtl[cluster]'"
         ) from error
 
+    def start(jobs: int) -> None:
+        options: dict[str, Any] = {}
+        if address is None:
+            path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+            options = {"num_cpus": jobs, "include_dashboard": False}
+            options["runtime_env"] = {"env_vars": path}
+        ray_.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+
     def run(
         cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
-    ) -> Iterator[tuple[Cell, Outcome]]:
-        options: dict[str, Any] = {}
-        environment = dict(ONE_THREAD)
-        if address is None:
-            options = {"num_cpus": jobs, "include_dashboard": False}
-            environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-        ray_.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": environment},
-            **options,
-        )
-        task: Any = ray_.remote(num_cpus=1, max_retries=_RETRIES)(_elsewhere)
+    ) -> Outcomes:
+        ours = not ray_.is_initialized()
+        if ours:
+            start(jobs)
+        task: Any = ray_.remote(
+            num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": ONE_THREAD}
+        )(_elsewhere)
+        running: dict[Any, Cell] = {}
         try:
-            running = {task.remote(_known(cell), cell, checkpoints): cell for cell in cells}
+            running |= {task.remote(_known(cell), cell, checkpoints): cell for cell in cells}
             while running:
                 (reference,), _ = ray_.wait(list(running))
                 cell = running.pop(reference)
@@ -184,6 +213,9 @@ def ray(address: str | None = None) -> Backend:
                 except ray_.exceptions.RayError as error:
                     yield cell, f"lost by Ray: {str(error).splitlines()[0]}"
         finally:
-            ray_.shutdown()
+            for reference in running:  # somebody else's Ray would go on with them
+                ray_.cancel(reference, force=True)
+            if ours:
+                ray_.shutdown()
 
     return run

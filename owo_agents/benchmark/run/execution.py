@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
@@ -98,12 +99,13 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
         env, agent = make_pair(cell)
         digest.check(cell, agents.entries, scenarios.entries, things=False)
         started = time.perf_counter()
+        played = 0
         for record in _records(env, agent, cell, checkpoints):
-            records.append(record)
+            played += record.model.size > 0  # the others were restored
+            records.append(replace(record, model=np.empty(0)))  # all of them would fill the memory
             if on_round is not None:
                 on_round(cell, record)
         seconds = time.perf_counter() - started
-        played = sum(record.model.size > 0 for record in records)  # the others were restored
         seconds *= len(records) / max(1, played)
     env.close()
     return Result.of(cell, problem_of(env), records, versions(), seconds)

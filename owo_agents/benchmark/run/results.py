@@ -224,7 +224,8 @@ class Store:
     def save(self, result: Result) -> None:
         """Keep a result, and forget that its cell failed before and where it stood."""
         files.write(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
-        (self.checkpoints / f"{result.cell.key}.safetensors").unlink(missing_ok=True)
+        for suffix in (".safetensors", ".records"):
+            (self.checkpoints / f"{result.cell.key}{suffix}").unlink(missing_ok=True)
         (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:

@@ -126,9 +126,9 @@ def run(
         for callback in callbacks:
             callback.on_round(cell, record)
 
+    outcomes = backend(todo, jobs, on_round, store.checkpoints)
     for callback in callbacks:
         callback.on_start(todo)
-    outcomes = backend(todo, jobs, on_round, store.checkpoints)
     try:
         for cell, outcome in outcomes:
             if isinstance(outcome, Result):
@@ -147,8 +147,8 @@ def run(
                     callback.on_failure(cell, outcome)
     except KeyboardInterrupt:
         interrupted = True
-        outcomes.close()  # type: ignore[attr-defined]  # a generator: ends its workers
     finally:
+        outcomes.close()  # ends its workers
         for callback in callbacks:
             callback.on_end()
     return Outcome(done, len(cells) - len(todo), tuple(failures), interrupted)

@@ -44,6 +44,7 @@ import yaml
 from owo_agents.benchmark.suite import values, vocabulary
 from owo_agents.benchmark.suite.digest import data_digest, join, rooted, source_digest
 from owo_agents.benchmark.suite.plan import AgentSpec, Claim, Experiment, Suite, Variant
+from owo_agents.benchmark.suite.stranger import read_limited
 from owo_agents.registry import registry as agents
 from owo_env import checks
 from owo_env.figure import Figure
@@ -80,12 +81,9 @@ def load(name_or_file: str | os.PathLike[str]) -> Suite:
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_limited(path)
         except OSError as error:
             raise ValueError(f"suite {str(path)!r}: cannot be read ({error.strerror})") from error
-        except UnicodeDecodeError as error:
-            place = f"byte {error.start + 1}: {error.reason}"
-            raise ValueError(f"suite {str(path)!r}: must be UTF-8 ({place})") from error
         return _parse_text(path.stem, text, str(path))
     name = str(name_or_file)
     checks.one_of("suite (or a file's name ending in .yaml)", name, names())

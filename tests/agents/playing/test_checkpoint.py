@@ -15,6 +15,7 @@ import torch
 
 import owo_agents
 from owo_agents.benchmark.run.execution import execute
+from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing import checkpoint
 
@@ -112,16 +113,149 @@ def test_another_configuration_is_refused(saved):
         checkpoint.load(saved, other, *fresh("sinusoid", "cws"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "pickle", "empty"])
-def test_damaged_and_foreign_files_are_named(saved, damage):
-    content = {
-        "cut": saved.read_bytes()[:-40],
-        "pickle": pickle.dumps({"format": 1}),
-        "empty": b"",
-    }[damage]
-    saved.write_bytes(content)
-    with pytest.raises(ValueError, match=r"run\.safetensors is damaged or no checkpoint"):
-        checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))
+class Bomb:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def zeros_at_the_end(content):
+    """As a crash leaves blocks that were never written."""
+    half = len(content) // 2
+    return content[:half] + bytes(len(content) - half)
+
+
+DAMAGES = {
+    "cut": lambda content: content[:-40],
+    "empty": lambda content: b"",
+    "zeros at the end": zeros_at_the_end,
+    "one bit": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".records"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "pickle"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(saved, caplog, suffix, damage):
+    file, mark = saved.with_suffix(suffix), saved.with_name("ran")
+    content = file.read_bytes()
+    file.write_bytes(pickle.dumps(Bomb(mark)) if damage == "pickle" else DAMAGES[damage](content))
+    setup = config("sinusoid", "cws")
+    with pytest.raises(ValueError, match=rf"run\{suffix} is damaged or no"):
+        checkpoint.load(saved, setup, *fresh("sinusoid", "cws"))
+    whole = bits(owo_agents.play(*fresh("sinusoid", "cws"), 3, seed=3))
+    assert bits(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 3, 3)) == whole
+    assert "set aside as run.safetensors.damaged, and the run starts anew" in caplog.text
+    assert saved.with_name("run.safetensors.damaged").exists() and not mark.exists()
+    assert bits(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 3, 3)) == whole
+
+
+def test_a_checkpoint_cut_at_any_byte_is_refused(saved):
+    """Or, of its records, cut within the bytes that count."""
+    for file in (saved, saved.with_suffix(".records")):
+        content = file.read_bytes()
+        for size in range(0, len(content), 97):
+            file.write_bytes(content[:size])
+            with pytest.raises(checkpoint.Damaged):
+                checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))
+        file.write_bytes(content)
+    checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))
+
+
+def test_a_kill_between_records_and_state_changes_nothing(tmp_path):
+    """Then records lie behind those that count: whole, half-written, or of a longer run."""
+    path, setup = tmp_path / "run.safetensors", config("sinusoid", "owo-fmtl")
+    whole = bits(owo_agents.play(*fresh("sinusoid", "owo-fmtl"), 6, seed=3))
+    states = []
+    for _ in checkpoint.resume(path, setup, *fresh("sinusoid", "owo-fmtl"), 4, 3, every=2):
+        states.append(path.read_bytes() if path.exists() else b"")
+    records = path.with_suffix(".records").read_bytes()
+    for behind in (records, records[:-7], records + b"x" * 99):
+        path.write_bytes(states[2])  # of two rounds
+        path.with_suffix(".records").write_bytes(behind)
+        env, agent = fresh("sinusoid", "owo-fmtl")
+        assert bits(checkpoint.load(path, setup, env, agent)) == whole[:2]
+        again = checkpoint.resume(path, setup, *fresh("sinusoid", "owo-fmtl"), 6, 3, every=2)
+        assert bits(again) == whole
+        assert bits(checkpoint.load(path, setup, *fresh("sinusoid", "owo-fmtl"))) == whole
+
+
+def test_a_save_writes_what_is_new_whatever_the_round(tmp_path, monkeypatch):
+    env, agent = fresh("sinusoid", "cws")
+    records = list(owo_agents.play(env, agent, 8, seed=0))
+    path, stacked, append = tmp_path / "run.safetensors", [], checkpoint._append
+
+    def counted(file, start, new):
+        stacked.append(len(new))
+        append(file, start, new)
+
+    monkeypatch.setattr(checkpoint, "_append", counted)
+    for rounds in (8, 16, 16_000, 16_008):
+        checkpoint.save(path, {}, env, agent, records * (rounds // 8))
+    assert stacked[0] == stacked[1] == stacked[3] < 8000
+    assert len(path.read_bytes()) < 20_000
+    checkpoint.save(path, {}, env, agent, records)  # of fewer rounds: nothing is lost
+    assert len(stacked) == 4
+    assert bits(checkpoint.load(path, {}, env, agent)) == bits(records) * 2001
+
+
+def test_records_of_different_layouts_come_back_as_they_were(tmp_path):
+    """Extras that only some rounds have, texts, and shapes that change."""
+    env, agent = fresh("sinusoid", "cws")
+    first, *rest = owo_agents.play(env, agent, 5, seed=0)
+    extras = [
+        {},
+        {"classes": np.array(["edge", "centre"]), "loss": np.ones(3, np.float32)},
+        {"loss": np.ones((2, 2)), "n": 3, "parts": {"deep": np.arange(2)}},
+        {"loss": np.float64(0.1), "none": None},
+    ]
+    given = [first, *(dataclasses.replace(r, extras=e) for r, e in zip(rest, extras, strict=True))]
+    checkpoint.save(tmp_path / "x.safetensors", {}, env, agent, given)
+    back = checkpoint.load(tmp_path / "x.safetensors", {}, env, agent)
+    for was, now in zip(given, back, strict=True):
+        assert bits([dataclasses.replace(was, extras={})]) == bits(
+            [dataclasses.replace(now, extras={})]
+        )
+        assert was.extras.keys() == now.extras.keys()
+    assert [r.extras["loss"].shape for r in back[2:4]] == [(3,), (2, 2)]
+    assert back[2].extras["loss"].dtype == np.float32
+    assert back[2].extras["classes"].tolist() == ["edge", "centre"]
+    assert back[3].extras["n"] == 3 and back[3].extras["parts"]["deep"].tolist() == [0, 1]
+    assert back[4].extras == {"loss": 0.1, "none": None}
+
+
+def test_models_played_are_not_kept(tmp_path, monkeypatch):
+    """They would fill the memory of a long run."""
+    seen, save = [], checkpoint.save
+
+    def noting(path, config, env, agent, records):
+        seen.extend(records)
+        save(path, config, env, agent, records)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    monkeypatch.setattr(Result, "of", lambda cell, problem, records, *_: seen.extend(records))
+    settings = {"num_slots": 4, "hindsight": False}
+    execute(Cell("sinusoid", "cws", 3, 0, settings), checkpoints=tmp_path)
+    assert len(seen) == 6 and not any(record.model.size for record in seen)
+
+
+def test_a_full_disk_keeps_the_checkpoint_that_was_there(saved):
+    resource = pytest.importorskip("resource")
+    setup, size = config("sinusoid", "cws"), saved.with_suffix(".records").stat().st_size
+    before = bits(checkpoint.load(saved, setup, *fresh("sinusoid", "cws")))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))  # stands for ENOSPC
+    try:
+        with pytest.raises(OSError, match=r"cannot be written .*; the one before it is kept"):
+            list(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 4, 3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert bits(checkpoint.load(saved, setup, *fresh("sinusoid", "cws"))) == before
+    whole = bits(owo_agents.play(*fresh("sinusoid", "cws"), 4, seed=3))
+    assert bits(checkpoint.resume(saved, setup, *fresh("sinusoid", "cws"), 4, 3)) == whole
 
 
 def test_what_cannot_be_saved_says_so(tmp_path):
@@ -159,7 +293,8 @@ def test_a_killed_cell_of_a_suite_goes_on_to_the_same_result(tmp_path):
     script = KILLED.format(cell=cell, folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script])
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [f"{Cell(**cell).key}.safetensors"]
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {Cell(**cell).key + end for end in (".safetensors", ".records")}
     heard = []
     resumed = execute(Cell(**cell), lambda _, r: heard.append(r.model.size > 0), tmp_path)
     whole = execute(Cell(**cell))

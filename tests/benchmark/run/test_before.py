@@ -33,7 +33,7 @@ def test_a_result_of_before_is_read_with_all_its_figures(tmp_path):
 def test_a_checkpoint_of_before_is_refused_by_its_format():
     env = gym.make("AIRAN-FairMTL-v0", num_slots=2)
     agent = owo_agents.make("owo-fmtl", env)
-    with pytest.raises(ValueError, match="has checkpoint format 1: this version reads 2"):
+    with pytest.raises(ValueError, match="has checkpoint format 1: this version reads 3"):
         checkpoint.load(BEFORE / "checkpoint.safetensors", {"a": 1}, env, agent)
 
 

@@ -281,3 +281,13 @@ def test_nothing_is_stored_where_the_folder_was_moved(store, tmp_path, result):
     with pytest.raises(FileNotFoundError):
         store.save_failure(CELLS[0].key, "error")
     assert not store.folder.exists()
+
+
+def test_a_result_that_is_kept_takes_the_place_of_its_checkpoint(store, result):
+    store.checkpoints.mkdir()
+    mine = [store.checkpoints / (result.cell.key + end) for end in (".safetensors", ".records")]
+    other = store.checkpoints / "other.records"
+    for file in (*mine, other):
+        file.touch()
+    store.save(result)
+    assert list(store.checkpoints.iterdir()) == [other]

@@ -1,6 +1,7 @@
 """Running suites: the same bits everywhere, whatever is killed, and failures reported."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench_helpers import contents, small
-from places import TESTS
+from places import REPOSITORY, TESTS
 
 import owo_agents
 import owo_env
@@ -26,7 +27,7 @@ from owo_env.scenarios import registry as scenarios
 
 @pytest.fixture(autouse=True)
 def helpers_for_workers(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (REPOSITORY, TESTS))))
 
 
 @pytest.fixture(scope="module")
@@ -221,17 +222,19 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     assert (tmp_path / "results" / "report.html").exists()
 
 
-@pytest.mark.slow
-def test_ctrl_c_does_not_wait_for_the_cells_that_run(tmp_path):
-    suite = f"""\
+DAWDLING = """\
 summary: a cell that takes an hour
 rounds: 1
 seeds: 3
-agents: {{slow: {{agent: "bench_helpers:Dawdles", flag: {tmp_path / "begun"}}}}}
+agents: {{slow: {{agent: "bench_helpers:Dawdles", flag: {flag}}}}}
 experiments: {{it: {{scenario: sinusoid, settings: {{num_slots: 2}}}}}}
 """
-    (tmp_path / "kill.yaml").write_text(suite)
-    process = _bench(tmp_path, "--jobs", "2")
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_the_cells_that_run(tmp_path):
+    (tmp_path / "kill.yaml").write_text(DAWDLING.format(flag=tmp_path / "begun"))
+    process = _bench(tmp_path, "--jobs", "2", "--trust")
     _wait_for((tmp_path / "begun").exists, process)
     os.killpg(process.pid, signal.SIGINT)
     try:
@@ -391,3 +394,90 @@ def test_what_cannot_be_sent_to_a_worker_stops_nobody_else(tmp_path, monkeypatch
     assert outcome.done == 2
     assert {cell.agent for cell, _ in outcome.failures} == {"locked"}
     assert all("cannot be sent to another process" in error for _, error in outcome.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGKILL])
+def test_no_worker_outlives_the_one_that_stores(tmp_path, end):
+    """A terminal that is closed, or a parent killed alone."""
+    (tmp_path / "kill.yaml").write_text(DAWDLING.format(flag=tmp_path / "begun"))
+    process = _bench(tmp_path, "--jobs", "2", "--trust")
+    try:
+        _wait_for((tmp_path / "begun").exists, process)
+        process.send_signal(end)
+        assert process.wait(timeout=60) == {signal.SIGHUP: 130, signal.SIGKILL: -9}[end]
+        patience = time.monotonic() + 30
+        with pytest.raises(ProcessLookupError):  # once nobody of its session is left
+            while time.monotonic() < patience:
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_nohup_is_respected(tmp_path):
+    (tmp_path / "kill.yaml").write_text(DAWDLING.format(flag=tmp_path / "begun"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = _bench(tmp_path, "--backend", "serial", "--trust")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    _wait_for((tmp_path / "begun").exists, process)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+
+
+def test_where_no_worker_can_start_is_said_before_any_work(tmp_path, monkeypatch):
+    cells, heard = small().cells(), Heard()
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(ValueError, match="a daemonic process starts no workers; use 'serial'"):
+        runner.run(cells, Store(tmp_path), backend=backends.process, callbacks=[heard])
+    assert (heard.cells, heard.ended) == ([], 0)
+    monkeypatch.undo()
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ValueError, match="the working folder is gone"):
+        runner.run(cells, Store(tmp_path), backend=backends.process)
+
+
+def test_whatever_ends_a_run_ends_its_workers(tmp_path):
+    """Here a callback that fails, as a disk does that is full."""
+    closed = []
+
+    def backend(cells, jobs, on_round, checkpoints):
+        try:
+            yield from backends.serial(cells, jobs, on_round, checkpoints)
+        finally:
+            closed.append(True)
+
+    class Full(Callback):
+        def on_result(self, cell, result):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError) as kept:
+        runner.run(small().cells(), Store(tmp_path), backend=backend, callbacks=[Full()])
+    assert closed and kept  # though the error still holds the frames
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own sockets and deprecations
+def test_a_ray_that_runs_already_is_used_and_left_running(tmp_path, serial):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=1, include_dashboard=False, logging_level=40)
+    try:
+        mine = ray.put("mine")
+        for address in (None, "auto"):
+            store = Store(tmp_path / str(address))
+            backend = backends.ray(address)
+            assert runner.run(small().cells(), store, backend=backend, jobs=2).done == 4
+            assert contents(store) == serial
+            assert ray.is_initialized() and ray.get(mine) == "mine"
+    finally:
+        ray.shutdown()

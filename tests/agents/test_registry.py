@@ -1,0 +1,97 @@
+"""What a path names: classes of the right kind, and functions that are known for what they make."""
+
+import sys
+
+import gymnasium as gym
+import pytest
+
+import owo_agents
+
+FUNCTIONS = """\
+from functools import partial
+from os import system
+import owo_agents
+
+def plain(problem, *, total=1.0):
+    return owo_agents.make("cws", problem, total=total)
+
+def annotated(problem) -> owo_agents.Agent:
+    return plain(problem)
+
+def another(problem) -> str:
+    return plain(problem)
+
+double = partial(plain, total=2.0)
+shell = partial(system)
+
+class Duck:
+    def act(self, obs, info): ...
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Makes a module of those functions in a folder."""
+
+    def make(folder, name):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text(FUNCTIONS)
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        return name
+
+    yield make
+    for name in ("functions_of_mine", "functions_of_a_library"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def env():
+    return gym.make("AIRAN-FairMTL-v0", num_slots=4)
+
+
+def test_functions_of_ones_own_need_say_nothing(module, env):
+    mine = module("mine", "functions_of_mine")
+    for name in ("plain", "annotated", "another", "double"):
+        assert isinstance(owo_agents.make(f"{mine}:{name}", env), owo_agents.Agent)
+
+
+def test_functions_of_a_library_say_what_they_make(module, env):
+    library = module("site-packages", "functions_of_a_library")
+    assert isinstance(owo_agents.make(f"{library}:annotated", env), owo_agents.Agent)
+    for name in ("plain", "another", "double"):
+        with pytest.raises(ValueError, match="does not say that it makes Agent"):
+            owo_agents.make(f"{library}:{name}", env)
+
+
+@pytest.mark.parametrize("name", ["system", "shell"])
+def test_what_a_module_took_from_pythons_library_stays_pythons(module, env, name):
+    mine = module("mine", "functions_of_mine")
+    with pytest.raises(ValueError, match="does not say that it makes Agent"):
+        owo_agents.make(f"{mine}:{name}", env)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("functions_of_mine:Duck", "Duck is no owo_agents.Agent"),
+        ("functions_of_mine:owo_agents", "is not a class or function"),
+        ("os:system", "module 'os' has no agent, and is not imported"),
+        ("idlelib.idle:x", "is not imported"),
+        ("pip.__main__:x", "is not imported"),
+        (":x", "must be 'package.module:name'"),
+        ("functions_of_mine:", "must be 'package.module:name'"),
+    ],
+)
+def test_what_is_no_agent_is_refused(module, env, path, message):
+    module("mine", "functions_of_mine")
+    with pytest.raises(ValueError, match=message):
+        owo_agents.make(path, env)
+    assert "idlelib.idle" not in sys.modules
+
+
+def test_what_is_registered_from_python_may_be_anything_that_makes_an_agent(monkeypatch, env):
+    from owo_agents.registry import registry
+
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+    owo_agents.register("any", lambda problem: owo_agents.cws(problem))
+    assert isinstance(owo_agents.make("any", env), owo_agents.Agent)
