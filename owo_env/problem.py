@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.fairness import AlphaFair, Fairness
+from owo_env.fairness import AlphaFair, Fairness, Smooth
 
-FAINTEST = 1e-250  # a priority; what is made of those has room
+FAINTEST = 1e-250  # a priority that is not 0 by intent; what is made of it has room
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -125,7 +125,8 @@ class Problem:
             if theirs != ours:
                 raise ValueError(f"fairness has {name}={theirs}: must be {ours}, the problem's")
         low, high = notion.priority_bounds
-        if not (low >= FAINTEST and high <= 1 / FAINTEST):
+        least = FAINTEST if isinstance(notion, Smooth) else 0.0
+        if not (low >= least and high <= 1 / FAINTEST):
             raise ValueError(
                 f"fairness ({notion}) with utility_bounds={self.utility_bounds}: priorities reach "
                 f"from {low:.0e} to {high:.0e}, beyond what a float can be reckoned with; give "

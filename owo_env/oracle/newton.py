@@ -205,7 +205,7 @@ def _solve(rounds: Rounds, start: Floats, pull: float) -> tuple[Floats, NDArray[
         step = _newton(rounds, points, strength)
         ready = _ready(rounds, step, strength)
         solved = ready & (strength <= LAST_PULL)
-        models[:, index] = np.where(solved, _polished(rounds, step), step.model)
+        models[:, index] = _polished(rounds, step, solved) if solved.any() else step.model
         left = np.flatnonzero(~solved)
         if not left.size:
             break
@@ -270,12 +270,15 @@ def _ready(rounds: Rounds, step: _Step, strength: Floats) -> Bools:
     return near & (length <= SETTLED * (rounds.unit + largest(step.model)))
 
 
-def _polished(rounds: Rounds, step: _Step) -> Floats:
-    """The models after a small Newton step, taken on trust unless a bound cuts it off."""
+def _polished(rounds: Rounds, step: _Step, solved: Bools) -> Floats:
+    """The models, those that are ``solved`` after a last step, taken on trust.
+
+    It is small, and leaves but its square, unless a bound cuts it off.
+    """
     aim = step.model + step.direction
     polished = rounds.project(aim)
-    cut = (polished != aim) & ~step.active
-    return np.where(cut.any(axis=0), step.model, polished)
+    cut = ((polished != aim) & ~step.active).any(axis=0)
+    return np.where(solved & ~cut, polished, step.model)
 
 
 def _search(rounds: Rounds, step: _Step) -> Points:
@@ -285,7 +288,8 @@ def _search(rounds: Rounds, step: _Step) -> Points:
     """
     found, good = _arc(rounds, step, step.length)
     index = np.flatnonzero(~good)
-    put(found, index, step, index)
+    if index.size:
+        put(found, index, step, index)
     for lengths in SHORTER:
         if not index.size:
             break

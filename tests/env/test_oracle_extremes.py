@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
 
 from owo_env.fairness import AlphaFair
 from owo_env.oracle import UnsolvedError, fairest_model, newton
@@ -224,17 +225,25 @@ def test_targets_that_are_huge_beside_theta(size):
     assert np.abs(found.model).max() <= 1e-3 + 1e-15 * size
 
 
-def test_a_narrow_theta_does_not_hide_the_residual():
-    """Of Θ = [−1, 1]^3 and targets of 1e4 every round is solved to the last corner."""
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6, 1e8])
+def test_a_narrow_theta_does_not_hide_the_residual(size):
+    """Two users with huge opposite targets and a common rest: bounded least squares of that."""
     rng = np.random.default_rng(3)
-    x = rng.normal(size=(40, 4, 3, 3))
-    y = 1e4 * rng.normal(size=(40, 4, 3))
-    (H, b, _), found = solve(x, y, 1.0, 6.0, (2.0, 6.0), bounds=(-1.0, 1.0))
-    theta = found.model
-    ascent = (b - np.einsum("ijkn,jn->ikn", H, theta)).sum(1)  # all are below u_min
-    free = np.abs(theta) < 1
-    assert np.abs(ascent[free]).max(initial=0) <= 1e-8
-    assert (ascent[~free] * theta[~free] >= 0).all()
+    x = np.repeat(rng.normal(size=(20, 12, 1, 10)), 2, axis=2)
+    huge, rest = size * rng.normal(size=(20, 12)), rng.normal(size=(20, 12))
+    y = np.stack([rest + huge, rest - huge], axis=-1)
+    _, found = solve(x, y, 1.0, 6.0, (2.0, 6.0), bounds=(-0.3, 0.3))
+    for n in range(20):
+        best = lsq_linear(x[n, :, 0], rest[n], (-0.3, 0.3), method="bvls", tol=1e-15).x
+        assert np.abs(found.model[:, n] - best).max() <= 1e-9 + 1e-13 * size
+
+
+def test_in_a_narrow_theta_what_is_unsolved_is_an_error(monkeypatch):
+    """The residual is at most Θ's width: measured against the targets it would be nothing."""
+    monkeypatch.setattr(newton, "MAX_ITERATIONS", 1)
+    x, y = samples(np.random.default_rng(0), "plain", 2, 8, 3, 4)
+    with pytest.raises(UnsolvedError, match="KKT residual"):
+        solve(x, 1e9 * y, 1.0, 6.0, (2.0, 6.0), bounds=(-1.0, 1.0))
 
 
 def test_many_edges_are_taken_by_degrees(monkeypatch):
