@@ -104,14 +104,18 @@ def files_of(module: str) -> dict[str, str]:
     importlib.invalidate_caches()  # a file may be younger than what Python remembers of its folder
     found: dict[str, str] = {}
     waiting = [module]
+    installed = functools.cache(foreign)
     while waiting:
         name = waiting.pop()
-        file = None if name in found else origin(name)
-        if file is None or not file.endswith(".py") or (name != module and foreign(name)):
+        if name in found or (name != module and installed(name.partition(".")[0])):
+            continue
+        file = None if name != module and installed(name) else origin(name)
+        if file is None or not file.endswith(".py"):
             continue
         found[name] = file
-        waiting += _imports(name, file, file_digest(file))
-        waiting += [name.rpartition(".")[0]] if "." in name else []
+        if not installed(name):
+            waiting += _imports(name, file, file_digest(file))
+            waiting += [name.rpartition(".")[0]] if "." in name else []
     return dict(sorted(found.items()))
 
 

@@ -1,6 +1,7 @@
 """Learned weights: the adapter to SB3, policies as files, training, and the trained agent."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -391,7 +392,7 @@ def test_held_out_seeds_are_out_of_reach():
 
 def test_the_command(tmp_path):
     common = ["train-rl", "sinusoid", "--set", "num_slots=4", "--num-envs", "4", "--out"]
-    out = str(tmp_path / "run")
+    out = str(tmp_path / "my run")
     command = [*common, out, "--steps", "64", "--tensorboard", str(tmp_path / "tb")]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
@@ -399,6 +400,10 @@ def test_the_command(tmp_path):
     assert CliRunner().invoke(app, command).exit_code == 2
     assert CliRunner().invoke(app, [*command, "--resume"]).exit_code == 0
     assert CliRunner().invoke(app, [*common, str(tmp_path), "--algorithm", "dqn"]).exit_code == 2
+    assert CliRunner().invoke(app, [*common, "x", "--hyper", "learning_rate=fast"]).exit_code == 2
+    _, _, told = result.output.partition("play it with: owo ")
+    again = [*shlex.split(told.splitlines()[0]), "--rounds", "1", "--set", "num_slots=4"]
+    assert CliRunner().invoke(app, again).exit_code == 0
     played = ["run", "--scenario", "sinusoid", "--agent", f"rl:{out}", "--rounds", "2"]
     assert CliRunner().invoke(app, [*played, "--set", "num_slots=4"]).exit_code == 0
     refused = CliRunner().invoke(app, [*played, "--set", "alpha=2"])
