@@ -86,7 +86,10 @@ class Agent(Carries, ABC):
         """The round is over; ``info`` carries what hindsight reveals."""
 
     def report(self) -> Mapping[str, Any]:
-        """What the agent tells of the round just ended; part of the record's ``extras``."""
+        """What the agent tells of the round just ended; part of the record's ``extras``.
+
+        An entry has the batch axes in front, if any; NaN is for what a round leaves undefined.
+        """
         return {}
 
     def unshown(self) -> RuntimeError:

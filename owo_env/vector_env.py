@@ -141,7 +141,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             if not self._batch.round.all():
                 self._batch = None  # streams whose first round failed have none to play
             raise
-        obs = {key: np.copy(value) for key, value in self._obs.items()}
+        obs = {key: value.copy("K") for key, value in self._obs.items()}
         return obs, {key: value * mask for key, value in self._info().items()}
 
     def step(
@@ -186,7 +186,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             info |= _masked(ended, done)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 obs, info = self._reset_same_step(obs, info, done)
-        self._obs = {key: np.copy(value) for key, value in obs.items()}
+        self._obs = {key: value.copy("K") for key, value in obs.items()}
         return obs, rewards, done, np.zeros(self.num_envs, bool), info
 
     def evaluate(self, model: Floats) -> Floats:
@@ -235,7 +235,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if self._over is not None:
             left = self._over & ~mask
             self._over = left if left.any() else None
-        obs = {key: np.copy(value) for key, value in obs.items()}
+        obs = {key: value.copy("K") for key, value in obs.items()}
         for value in obs.values():
             np.copyto(value.T, 0, where=mask)
         return obs

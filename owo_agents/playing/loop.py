@@ -1,7 +1,8 @@
 """The loop of an agent and an environment, and the record of each round.
 
-The record is of what was played: an agent is shown copies and its actions are copied, so that
-whatever it writes into is its own.
+The record is of what was played: it is taken before the agent sees the answer, whose arrays are
+then the agent's own. Actions are copied on their way, and what an environment may keep (entries of
+``info``) on its way back.
 """
 
 from __future__ import annotations
@@ -132,22 +133,22 @@ def play_round(
     """Play the round that ``env.reset`` has opened; ``obs`` and ``info`` are its answer."""
     num_slots, weights = problem_of(env).num_slots, np.zeros(())
     slots: list[tuple[Array, Array, Array]] = []
-    shown = own(obs), own(info)
-    agent.begin_round(*shown)
+    shown = own(info)
+    agent.begin_round(obs, shown)
     for slot in range(1, num_slots + 1):
-        action = own(agent.act(*shown))
+        action = own(agent.act(obs, shown))
         try:
             obs, _, terminated, truncated, info = env.step(action)
         except (ValueError, FloatingPointError) as error:
             raise AgentError(f"agent {agent}: {error}") from error
         if slot < num_slots and (_any(terminated) or _any(truncated)):
             raise RuntimeError(_cut(info, slot, num_slots))
-        shown = own(obs), own(info)
-        agent.learn(*shown)
         weights = weights + np.asarray(action["weights"], float)
         if certify:
-            slots.append((action["model"], action["weights"], obs["utilities"]))
-    agent.end_round(own(obs), own(info))
+            slots.append((action["model"], action["weights"], own(obs["utilities"])))
+        shown = own(info)
+        agent.learn(obs, shown)
+    agent.end_round(obs, own(info))
     extras = {k: own(v) for k, v in info.items() if k not in OWN and not k.startswith("_")}
     extras |= own(dict(agent.report()))
     if certify:
@@ -166,10 +167,16 @@ def play_round(
 def own(value: Any) -> Any:
     """A copy that shares no memory, of what an agent is shown, plays or reports."""
     kind = type(value)
-    if kind is np.ndarray and not value.dtype.hasobject:
-        return value.copy("K")
     if kind is dict:
-        return {k: v if type(v) in PLAIN else own(v) for k, v in value.items()}
+        copied = {}
+        for name, one in value.items():  # without a call for what is most often in it
+            kind = type(one)
+            if kind in PLAIN:
+                copied[name] = one
+            else:
+                numbers = kind is np.ndarray and not one.dtype.hasobject
+                copied[name] = one.copy("K") if numbers else own(one)
+        return copied
     if kind is list or kind is tuple:
         return kind(map(own, value))
     return value.detach().clone() if hasattr(value, "detach") else copy.deepcopy(value)
@@ -177,7 +184,7 @@ def own(value: Any) -> Any:
 
 def _any(ended: Any) -> bool:
     """Whether it is true of the environment, or of any of a batch."""
-    return ended is not False and bool(np.any(ended))
+    return ended is not False and bool(np.count_nonzero(ended))
 
 
 def _cut(info: Mapping[str, Any], slot: int, num_slots: int) -> str:

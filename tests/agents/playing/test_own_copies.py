@@ -170,7 +170,7 @@ def test_the_problem_cannot_be_written_into_nor_its_copies(copied):
 
 
 class Keeps(owo_env.Scenario):
-    """A scenario of somebody's own whose arrays are its own, and are handed out again and again."""
+    """A scenario of somebody's own that keeps what it is given and hands out what it keeps."""
 
     name = "keeps"
     has_oracle = True
@@ -189,16 +189,16 @@ class Keeps(owo_env.Scenario):
 
 class KeepsStream(owo_env.Stream):
     def __init__(self):
-        self.gradient, self.best = np.array([-1.0]), np.array([-1.0])
-        self.slots, self.last = np.zeros(2), np.zeros(1)
+        self.best, self.slots, self.last = np.array([-1.0]), np.zeros(2), np.zeros(1)
 
     def open_round(self, options):
         pass
 
     def play(self, slot, model, weights, per_user):
+        moved = abs(float(model[0] - self.last[0]))
         self.slots += 1
         self.last = model
-        return [2.0, 2.0 + 0.1 * float(self.gradient[0] * model[0])], self.gradient
+        return [2.0, 2.0 - 0.1 * float(model[0]) - moved], np.array([-1.0])
 
     def evaluate(self, model):
         return np.tile([2.0, 2.0 - 0.1 * float(model[0])], (3, 1))
