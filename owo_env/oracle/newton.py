@@ -38,10 +38,10 @@ DEGREE = 4.0  # by this factor u_min is lowered to where it belongs, in rounds t
 FIRST_PULL, NEXT_PULL, LAST_PULL = 1e-4, 1e-4, 1e-12  # ε towards the anchor
 NO_PULL = 1e-15  # just enough to solve with
 FAR = 1e5  # size of a model, in units of the targets, with rounding of 1e-6 in a utility
-SETTLED = 1e-3  # relative length of a step that is taken on trust, as the last
+SETTLED = 1e-3  # relative length of a step that is left untaken at the end
 NEAR_BOUND = 1e-2  # largest width of the strip along a bound that may count as the bound itself
 ARMIJO = 1e-4
-ROUND_OFF, EPSILON = 4e-15, 1e-16
+ROUND_OFF = 4e-15
 
 
 class UnsolvedError(ArithmeticError):
@@ -205,7 +205,7 @@ def _solve(rounds: Rounds, start: Floats, pull: float) -> tuple[Floats, NDArray[
         step = _newton(rounds, points, strength)
         ready = _ready(rounds, step, strength)
         solved = ready & (strength <= LAST_PULL)
-        models[:, index] = _polished(rounds, step, solved) if solved.any() else step.model
+        models[:, index] = step.model
         left = np.flatnonzero(~solved)
         if not left.size:
             break
@@ -270,17 +270,6 @@ def _ready(rounds: Rounds, step: _Step, strength: Floats) -> Bools:
     return near & (length <= SETTLED * (rounds.unit + largest(step.model)))
 
 
-def _polished(rounds: Rounds, step: _Step, solved: Bools) -> Floats:
-    """The models, those that are ``solved`` after a last step, taken on trust.
-
-    It is small, and leaves but its square, unless a bound cuts it off.
-    """
-    aim = step.model + step.direction
-    polished = rounds.project(aim)
-    cut = ((polished != aim) & ~step.active).any(axis=0)
-    return np.where(solved & ~cut, polished, step.model)
-
-
 def _search(rounds: Rounds, step: _Step) -> Points:
     """The points after Armijo's step along the projection arc; a round without one stays put.
 
@@ -335,15 +324,12 @@ def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats)
 def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
     """Solve positive definite systems (d, d, N) in their free rows, in the others by the diagonal.
 
-    Gaussian elimination without pivoting, stable for these matrices; returns (d, N). What rounding
-    leaves of a pivot counts as positive.
+    Gaussian elimination without pivoting, stable for these matrices; returns (d, N).
     """
     d = len(right)
     solution: Floats = right.copy()
     matrix = np.where(np.eye(d, dtype=bool)[..., None] | (free[:, None] & free[None]), matrix, 0.0)
-    least = EPSILON * matrix[range(d), range(d)]
-    for j in range(d):
-        np.maximum(matrix[j, j], least[j], out=matrix[j, j])
+    for j in range(d - 1):
         factor = matrix[j + 1 :, j] / matrix[j, j]
         matrix[j + 1 :, j + 1 :] -= factor[:, None] * matrix[j, j + 1 :]
         solution[j + 1 :] -= factor * solution[j]

@@ -203,6 +203,13 @@ def test_at_a_huge_alpha_the_worst_user_counts():
     assert found.model[0, 0] == pytest.approx((5 - 19**0.5) / 3, abs=2e-3)
 
 
+def test_a_trial_step_that_overflows_is_only_too_long():
+    """At the optimum of the worse user the other is below u_min, by 10^1301 in units of p."""
+    x, y = np.array([1.0, 3.0]).reshape(1, 1, 2, 1), np.array([[[10**0.5, -3.0]]])
+    _, found = solve(x, y, 1e3, 30.0, (1.0, 30.0))
+    assert (found.kkt <= 1e-10).all() and np.ptp(found.utilities) <= 0.1
+
+
 def test_a_long_way_up_takes_few_steps():
     """From utilities of .01 to nearly 1 at α = 100: each plain step would gain 1%."""
     rng = np.random.default_rng(0)
