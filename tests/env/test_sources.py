@@ -1,6 +1,7 @@
 """A user's own modules: which files they are, and that they hold what those hold now."""
 
 import importlib
+import os
 import sys
 
 import pytest
@@ -34,6 +35,26 @@ def test_the_digest_of_a_file_is_that_of_its_content(tmp_path):
         found.append(sources.file_digest(file))
     assert found[0] == found[2] != found[1]
     assert sources.file_digest(tmp_path / "nothing") is None
+
+
+def test_a_file_that_was_just_written_is_read_whatever_its_times_say(tmp_path, monkeypatch):
+    file = tmp_path / "t"
+    file.write_text("a")
+    first, stat = sources.file_digest(file), os.stat(file)
+    file.write_text("b")
+    monkeypatch.setattr(os, "stat", lambda *_, **__: stat)  # as within one tick of the clock
+    assert sources.file_digest(file) != first
+
+
+def test_a_pyc_of_the_same_second_and_length_is_not_taken_for_the_file(folder, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for value in (1, 2):
+        written(folder, mine_e=f"X = {value}\n")
+        os.utime(folder / "mine_e.py", (0, 0))
+        sys.modules.pop("mine_e", None)
+        assert load("agent", "mine_e:X") == value
+        sys.modules.pop("mine_e")
+        importlib.import_module("mine_e")  # leaves a .pyc
 
 
 def test_the_digest_of_a_folder_is_that_of_its_files(tmp_path):

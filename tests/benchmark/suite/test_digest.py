@@ -20,7 +20,8 @@ from places import TESTS
 import owo_agents
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.results import Store
-from owo_agents.benchmark.suite.digest import UNKNOWN, Undigestible, source_digest, thing_digest
+from owo_agents.benchmark.suite.digest import UNKNOWN, source_digest
+from owo_agents.benchmark.suite.things import Undigestible, thing_digest
 from owo_agents.registry import registry
 
 AGENT = """

@@ -53,6 +53,8 @@ def test_what_is_no_value_is_refused_by_the_option(text):
 def test_a_merged_anchor_is_not_given_twice():
     cells = reader._parse_text("s", MERGED, "s.yaml").cells()
     assert cells[0].settings == {"num_slots": 4, "alpha": 2.0, "hindsight": True}
+    both = values.read("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b")["c"]
+    assert both == {"x": 1, "y": 2}  # nothing of either is lost
     twice = MERGED.replace("      alpha: 2.0", "      alpha: 2.0\n      alpha: 3.0")
     with pytest.raises(ValueError, match=r"s\.yaml:10: key 'alpha' is given twice"):
         reader._parse_text("s", twice, "s.yaml")
