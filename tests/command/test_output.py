@@ -1,5 +1,6 @@
 """What the command shows and leaves behind where terminals, disks and people are unkind."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -10,12 +11,14 @@ import subprocess
 import sys
 
 import yaml
-from bench_helpers import SMALL
+from bench_helpers import SMALL, small
 from places import REPOSITORY
 from typer.testing import CliRunner
 
+from owo_agents.benchmark.figures import leaderboard
 from owo_agents.benchmark.run.results import Store
 from owo_agents.command import main as cli
+from owo_agents.command import terminal
 from owo_env import files
 
 OWO = [sys.executable, "-c", "from owo_agents.command.main import main; main()"]
@@ -136,7 +139,10 @@ def test_hostile_names_reach_the_terminal_as_inert_text(tmp_path):
     agents = {name: {"agent": "cws", "total": 0.3 + 0.1 * i} for i, name in enumerate(HOSTILE)}
     agents["x] [/c"] = {"agent": "bench_helpers:BlowsUp"}
     sinusoid = {"scenario": "sinusoid", "settings": {"num_slots": 4}}
-    experiments = {"e": {**sinusoid, "title": "\x1b[2J [/x"}, "f]": {**sinusoid, "rounds": 3}}
+    experiments = {
+        "e": {**sinusoid, "title": "\x1b[2J [/x"},
+        "f]": {**sinusoid, "rounds": 3, "title": "[/f]"},
+    }
     data = {**SHORT, "agents": agents, "experiments": experiments, "seeds": 1}
     data["claims"] = {"\x1b[31m": {"figure": "fairness", "agent": HOSTILE[0], "at_least": 0}}
     (tmp_path / "s.yaml").write_text(json.dumps(data), encoding="utf-8")
@@ -145,7 +151,14 @@ def test_hostile_names_reach_the_terminal_as_inert_text(tmp_path):
     assert done.exit_code == 1 and "2 runs failed" in done.stderr
     text = done.stdout + done.stderr
     assert not set("\x1b\x07\x9b\u202e\ud800") & set(text)
-    for shown in (r"\x1b]0;owned\x07", "[red]r[/red]", "a [/b", ":skull:", r"\x1b[2J [/x"):
+    for shown in (
+        r"\x1b]0;owned\x07",
+        "[red]r[/red]",
+        "a [/b",
+        ":skull:",
+        r"\x1b[2J [/x",
+        "[/f]",
+    ):
         assert shown in text
     assert re.search(r"failed x\] \[/c", text)
 
@@ -157,3 +170,17 @@ def test_a_tuning_folder_that_leads_elsewhere_is_refused(tmp_path):
     done, _ = bench(tmp_path, SHORT, "--tune")
     assert done.exit_code == 2 and "leads out of the folder" in done.stderr
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_heading_of_a_single_run_is_inert_too(tmp_path):
+    agent = {"agent": "cws"}
+    chosen = small(agents={"a": agent}, seeds=1, rounds=1)
+    store = Store(tmp_path)
+    cli.runner.run(chosen.cells(), store, backend=cli.backends.serial)
+    (board,) = leaderboard.boards(chosen, store)
+    result = board.runs["a"][0]
+    cell = dataclasses.replace(result.cell, agent="rl:[/x]\x1b[2J")
+    board = dataclasses.replace(board, runs={"a": {0: dataclasses.replace(result, cell=cell)}})
+    with terminal.console.capture() as shown:
+        terminal.console.print(terminal.summary(board))
+    assert r"rl:[/x]\x1b[2J on sinusoid" in shown.get()

@@ -96,13 +96,17 @@ def charts_of(board: Board) -> list[Chart]:
     chosen = board.experiment.charts
     if chosen is None:
         chosen = tuple(_MAKERS) if len(board.experiment.variants) == 1 else ()
-    charts = (make(board) for name, make in _MAKERS.items() if name in chosen)
-    said = f" {board.headline.title.capitalize()} {SAME}: {', '.join(board.same)}."
-    return [
-        replace(chart, caption=chart.caption + said) if board.same else chart
-        for chart in charts
-        if chart.panels
-    ]
+    made = (make(board) for name, make in _MAKERS.items() if name in chosen)
+    charts = [chart for chart in made if chart.panels]
+    return [_told(chart, board) for chart in charts] if board.same else charts
+
+
+def _told(chart: Chart, board: Board) -> Chart:
+    """The chart, saying of which agents nothing varies between seeds."""
+    everyone = len(board.same) == len(board.rows)
+    title = f"{chart.title} ({SAME})" if everyone else chart.title
+    who = f"{board.headline.title.capitalize()} {SAME}: {', '.join(board.same)}."
+    return replace(chart, title=title, caption=f"{chart.caption} {who}")
 
 
 def _positive(series: Sequence[Series]) -> bool:

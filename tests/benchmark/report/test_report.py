@@ -387,7 +387,8 @@ def test_where_nothing_varies_between_seeds_everything_says_so(tmp_path):
     assert not any("±" in str(cell) for column in table.columns for cell in column.cells)
     (section,) = sections(boards)
     for _, chart in section.charts():
-        assert "the same in every seed" in chart.caption
+        assert chart.title.endswith("(the same in every seed)")
+        assert "the same in every seed: " in chart.caption
         assert all(s.low is None for panel in chart.panels for s in panel.series)
     assert all("the same in every seed" in line[2] for line in tables.verdicts(board)[1:])
     page = report.report(chosen, Origin("", ""), [section], store)
