@@ -58,15 +58,9 @@ def norm():
 
 
 def recorded():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (2, 4, 2, 3))
-    return {
-        "name": "recorded",
-        "features": x,
-        "targets": x.sum(-1) / 3,
-        "l_max": 9.0,
-        "utility_bounds": (1, 9),
-    }
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 4, 2, 3))
+    judged = {"l_max": 9.0, "utility_bounds": (1.0, 9.0)}
+    return {"name": "recorded", "features": x, "targets": x.sum(-1) / 3} | judged
 
 
 SCENARIOS = {
