@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -47,11 +47,6 @@ class ModuleHeads:
         self.losses = list(losses)
         self.trains = trains
         self.parameters = [[p for p in head.parameters() if p.requires_grad] for head in self.heads]
-
-    @property
-    def modules(self) -> list[nn.Module]:
-        """Those whose code is the users' own."""
-        return self.heads
 
     def answer(
         self,
@@ -122,8 +117,11 @@ class LinearHeads:
     def __init__(self, heads: Sequence[nn.Linear], device: torch.device) -> None:
         self.weight = torch.stack([head.weight.detach() for head in heads]).to(device)
         self.bias = torch.stack([head.bias.detach() for head in heads]).to(device)
+        self._windows: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
-    modules: Sequence[nn.Module] = ()
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: no window survives one, so that each makes its own."""
+        return {**vars(self), "_windows": {}}
 
     def answer(
         self,
@@ -140,18 +138,9 @@ class LinearHeads:
                 "heads needs int64 classes (B,); for other targets give the loss as a function of "
                 "your own"
             )
-        weight, bias = self.weight[users], self.bias[users].unsqueeze(1)
-        log_p = torch.baddbmm(bias, features, weight.mT).log_softmax(2)
-        chosen = torch.stack(list(labels)).unsqueeze(2)
-        counts = chosen != IGNORED
-        if counts.all():
-            losses = log_p.gather(2, chosen).mean((1, 2)).neg_()
-            slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(features.shape[1])
-        else:
-            chosen, size = chosen.where(counts, 0), counts.sum(1, keepdim=True)
-            losses = log_p.gather(2, chosen).where(counts, 0).div(size).sum((1, 2)).neg_()
-            slope = log_p.exp_().scatter_(2, chosen, -1.0, reduce="add").div_(size)
-            slope = slope.where(counts, 0)
+        weight, across, bias = self._window(users)
+        log_p = torch.baddbmm(bias, features, across).log_softmax(2)
+        losses, slope = _cross_entropy(log_p, torch.stack(list(labels)).unsqueeze(2))
         upward = torch.bmm(slope, weight)
         rate = rates[0]
         if any(other != rate for other in rates):
@@ -159,6 +148,14 @@ class LinearHeads:
         weight.baddbmm_(slope.mT, features, alpha=-rate)
         bias.sub_(slope.sum(1, keepdim=True), alpha=rate)
         return losses, upward
+
+    def _window(self, users: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Views of some users' W, Wᵀ and b (U, 1, …), kept: each slot asks for the same ones."""
+        key = users.start, users.stop
+        if key not in self._windows:
+            weight = self.weight[users]
+            self._windows[key] = weight, weight.mT, self.bias[users].unsqueeze(1)
+        return self._windows[key]
 
     @torch.no_grad()
     def judge(self, user: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +171,27 @@ class LinearHeads:
         """:meth:`ModuleHeads.load_state_dict`."""
         self.weight.copy_(state["weight"])
         self.bias.copy_(state["bias"])
+
+
+def _cross_entropy(log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Means (U,) over the labels that count, and their slopes in the logits (U, B, C).
+
+    Args:
+        log_p: Logarithms of the classes' probabilities, (U, B, C); overwritten.
+        labels: Classes or ``IGNORED``, (U, B, 1).
+    """
+    try:
+        if log_p.device.type == "cpu":  # where a label that is no class is an error, to be caught
+            losses = log_p.gather(2, labels).mean((1, 2)).neg_()
+            slope = log_p.exp_().scatter_(2, labels, -1.0, reduce="add")
+            return losses, slope.div_(labels.shape[1])
+    except RuntimeError:  # to look for such labels in each slot would cost a hundredth of its time
+        pass
+    counts = labels != IGNORED
+    labels, size = labels.where(counts, 0), counts.sum(1, keepdim=True)
+    losses = log_p.gather(2, labels).where(counts, 0).div(size).sum((1, 2)).neg_()
+    slope = log_p.exp_().scatter_(2, labels, -1.0, reduce="add").div_(size)
+    return losses, slope.where(counts, 0)
 
 
 def make_modules(

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from owo_env.scenarios.split_learning import memory
-from owo_env.scenarios.split_learning.draws import Draw, generator, seed_of
+from owo_env.scenarios.split_learning.draws import Draw, generator, quick_seed_of, seed_of
 from owo_env.scenarios.split_learning.heads import (
     IGNORED,
     Loss,
+    ModuleHeads,
     Modules,
     make_heads,
     make_modules,
@@ -86,21 +87,22 @@ class Users:
     Attributes:
         num_users: K.
         own_front: Whether users keep first layers, and so their raw inputs, for themselves.
-        draws: Whether anything in a slot may draw from the global generators. If so they are
-            started anew for each user and step, and are to be forked before.
+        draws: Who in a slot may draw from the global generators: these are to be forked then, and
+            are started anew for each user in turn.
         traffic: Bytes of each user, by the names in ``TRAFFIC``, since :meth:`start_slot`.
     """
 
     def __init__(self, setup: Setup, seed: int) -> None:
         self.setup, self.seed = setup, seed
         self.num_users, self.own_front = len(setup.tasks), setup.front is not None
-        self.round, self._slot, self.draws = 0, 0, False
+        self.round, self._slot = 0, 0
+        self.draws: set[Draw] = set()
         self._labels: Sequence[Tensor] = []  # of what was sent last
         self._sent: list[Tensor] = []  # with the front layers' graph
         self._sent_as = "bytes_up" if self.own_front else "bytes_inputs"  # how it is counted
         self._fresh_modules(0)
         if setup.mode is None:
-            warn_of_resting("head", self.heads.modules)
+            warn_of_resting("head", self._own_heads())
             warn_of_resting("front", self.fronts)
         self.start_slot()
 
@@ -119,14 +121,14 @@ class Users:
         if fresh:
             self._fresh_modules(number)
         self.tasks, self.orders, self.round = tasks, orders, number
-        self.draws = any(map(may_draw, self._strangers()))
+        self.draws = {draw for draw, who in self._strangers() if any(map(may_draw, who))}
 
     def reseed(self, draw: Draw, user: int, part: str, at: int | range) -> None:
         """Before something draws: make that a function of the user, and of which data it sees."""
-        if self.draws:
+        if draw in self.draws:
             first = at.start if isinstance(at, range) else at
             key = self.seed, self.round, user, PARTS.index(part), first
-            reseed(seed_of(draw, *key), self.setup.device)
+            reseed(quick_seed_of(draw, *key), self.setup.device)
 
     def validation_size(self, user: int) -> int:
         """How many items of validation data a user has in this round; 0 without any."""
@@ -159,11 +161,7 @@ class Users:
         """
         self._counted("bytes_down", members, features)
         losses, upward = self.heads.answer(
-            members,
-            features,
-            self._labels,
-            rates,
-            lambda k: self.reseed(Draw.HEAD, k, "train", self._slot),
+            members, features, self._labels, rates, self._before_head
         )
         return losses, self._counted("bytes_up", members, upward)
 
@@ -239,11 +237,17 @@ class Users:
 
     def modules(self) -> list[nn.Module]:
         """The users' own modules."""
-        return [*self.heads.modules, *self.fronts]
+        return [*self._own_heads(), *self.fronts]
+
+    def _before_head(self, user: int) -> None:
+        self.reseed(Draw.HEAD, user, "train", self._slot)
+
+    def _own_heads(self) -> list[nn.Module]:
+        return self.heads.heads if isinstance(self.heads, ModuleHeads) else []
 
     def _task(self, user: int, number: int) -> Task:
         """A user's task, whose function may draw."""
-        reseed(seed_of(Draw.TASK, self.seed, number, user), self.setup.device)
+        reseed(quick_seed_of(Draw.TASK, self.seed, number, user), self.setup.device)
         return task_of(self.setup.tasks[user], number, self.seed, user, self.setup.collate)
 
     def _through_front(self, user: int, inputs: Tensor) -> Tensor:
@@ -254,12 +258,17 @@ class Users:
         sent: Tensor = self.fronts[user](inputs)
         return sent
 
-    def _strangers(self) -> list[Any]:
-        """All whose code is somebody's own, and runs in a slot."""
+    def _strangers(self) -> list[tuple[Draw, list[Any]]]:
+        """Whose code may be somebody's own in each step of a slot."""
         setup = self.setup
         data = [data for task in self.tasks for data in vars(task).values() if data is not None]
         collate = [] if setup.collate is None else [setup.collate]
-        return [setup.encoder, setup.corrupt, *setup.losses, *collate, *self.modules(), *data]
+        return [
+            (Draw.DATA, [*data, *collate, setup.corrupt]),
+            (Draw.FRONT, self.fronts),
+            (Draw.ENCODER, [setup.encoder]),
+            (Draw.HEAD, [*self._own_heads(), *setup.losses]),
+        ]
 
     def _counted(self, name: str, members: slice, crossing: Tensor) -> Tensor:
         """The tensor, whose bytes are equal shares of the users'."""

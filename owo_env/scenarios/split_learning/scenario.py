@@ -20,7 +20,7 @@ from owo_env.scenarios.split_learning.heads import Loss, Modules, refuse_lazy
 from owo_env.scenarios.split_learning.link import Setup
 from owo_env.scenarios.split_learning.modes import MODES, has_batch_norm, warn_of_resting
 from owo_env.scenarios.split_learning.stream import SplitStream
-from owo_env.scenarios.split_learning.surroundings import forked, pinned, quiet, reseed
+from owo_env.scenarios.split_learning.surroundings import quiet, reseed, surroundings
 from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream
 
 Floats = NDArray[np.floating]
@@ -219,7 +219,7 @@ def _checked_streams(
             "each a list of Task or a function (round, seed) → Task"
         )
     cpu = torch.device("cpu")
-    with pinned(dtype), forked(cpu):
+    with surroundings(dtype, cpu, draws=True):
         reseed(0, cpu)
         for user, own in enumerate(tasks):
             check_stream(user, own, collate)

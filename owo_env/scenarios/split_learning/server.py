@@ -129,7 +129,7 @@ class Server:
 
     def _features(self, inputs: Tensor) -> Tensor:
         features = self.encoder(inputs)
-        if not isinstance(features, Tensor) or features.shape[:1] != inputs.shape[:1]:
+        if not isinstance(features, Tensor) or len(features) != len(inputs):
             found = getattr(features, "shape", type(features).__name__)
             raise TypeError(
                 f"encoder gives {found} for inputs {tuple(inputs.shape)}: must be one tensor with "

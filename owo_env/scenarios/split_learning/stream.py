@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from owo_env.scenarios.split_learning.heads import IGNORED
 from owo_env.scenarios.split_learning.link import Setup, Users
 from owo_env.scenarios.split_learning.modes import mixes_users
 from owo_env.scenarios.split_learning.server import Server
-from owo_env.scenarios.split_learning.surroundings import forked, may_draw, pinned, position
+from owo_env.scenarios.split_learning.surroundings import may_draw, position, surroundings
 
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
@@ -37,14 +37,14 @@ class SplitStream(Stream):
     def __init__(self, setup: Setup, rng: np.random.Generator) -> None:
         self.setup = setup
         self.round = 0
-        with pinned(setup.dtype):
+        with surroundings(setup.dtype, setup.device, draws=False):
             self.server = self._new_server()
             self.users = Users(setup, int(rng.integers(2**63)))
         self._chunks: list[slice] = []  # who is served in one pass; known with the first data
 
     def open_round(self, options: Mapping[str, Any]) -> None:
         fresh = self.setup.heads == "reset" or options.get("reset_heads", False)
-        with pinned(self.setup.dtype), forked(self.setup.device):
+        with surroundings(self.setup.dtype, self.setup.device, draws=True):
             self.users.open_round(self.round + 1, fresh)  # if it is refused, the stream stays
             self._chunks = self._chunks or self._served_together()
         self.round += 1
@@ -52,7 +52,7 @@ class SplitStream(Stream):
     def play(
         self, slot: int, model: Floats, weights: Floats, per_user: bool
     ) -> tuple[Sequence[float], Floats]:
-        with self._at_work():
+        with surroundings(self.setup.dtype, self.setup.device, bool(self.users.draws)):
             return self._play(slot, model, weights, per_user)
 
     def _play(
@@ -61,7 +61,7 @@ class SplitStream(Stream):
         setup = self.setup
         self.server.load(model)
         self.users.start_slot()
-        p = torch.tensor(weights.tolist(), dtype=setup.dtype, device=setup.device)
+        p = torch.from_numpy(weights.copy()).to(setup.device, setup.dtype)
         rates = [setup.head_learning_rate] * len(weights)
         if setup.weights_scale_heads and not per_user:
             rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
@@ -82,7 +82,7 @@ class SplitStream(Stream):
         """Utilities (m, K) of ``model`` under the users' present heads."""
         present = self.server.model
         self.server.load(model)
-        with self._at_work(), memory.kept(*self._modules()):
+        with self._judging():
             losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
         self.server.load(present)
         return self.setup.l_max - np.array(losses)
@@ -103,7 +103,7 @@ class SplitStream(Stream):
         """
         if not self.users.validation_size(0):
             return {}
-        with self._at_work(), memory.kept(*self._modules()):
+        with self._judging():
             judged = np.array([self._validated(k) for k in range(self.users.num_users)])
         info = {"validation_loss": judged[:, 0].copy()}
         if not np.isnan(judged[:, 1]).any():
@@ -120,17 +120,16 @@ class SplitStream(Stream):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.round = int(state["round"])
-        with pinned(self.setup.dtype):
+        with surroundings(self.setup.dtype, self.setup.device, draws=False):
             self.users.load_state_dict(state["users"])
             self.server = self._new_server()
             for one, carried in zip(self.server.encoders, state.get("encoders", [])):
                 memory.restore(one, memory.as_tensors(carried))
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Nothing inside depends on, or changes, what torch, numpy and random hold globally."""
-        draws = forked(self.setup.device) if self.users.draws else nullcontext()
-        with pinned(self.setup.dtype), draws:
+    def _judging(self) -> Iterator[None]:
+        setup, draws = self.setup, bool(self.users.draws)
+        with surroundings(setup.dtype, setup.device, draws), memory.kept(*self._modules()):
             yield
 
     def _new_server(self) -> Server:

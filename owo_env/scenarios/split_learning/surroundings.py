@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,21 +28,36 @@ _DRAWING = (
 )
 
 
+def surroundings(
+    dtype: torch.dtype, device: torch.device, draws: bool
+) -> AbstractContextManager[None]:
+    """Inside, torch's default type is ``dtype``, and graphs are kept whatever the caller's mode.
+
+    Args:
+        dtype: Of tensors that say nothing else.
+        device: Where something may be drawn.
+        draws: Whether something may be; it then leaves no trace in the global generators.
+    """
+    usual = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    if usual and not draws and torch.get_default_dtype() is dtype:
+        return nullcontext()
+    return _put_back(dtype, device, draws)
+
+
 @contextmanager
-def pinned(dtype: torch.dtype) -> Iterator[None]:
-    """Inside, torch's default type is ``dtype``, and graphs are kept whatever the caller's mode."""
+def _put_back(dtype: torch.dtype, device: torch.device, draws: bool) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        fork = _forked(device) if draws else nullcontext()
+        with torch.inference_mode(False), torch.enable_grad(), fork:
             yield
     finally:
         torch.set_default_dtype(before)
 
 
 @contextmanager
-def forked(device: torch.device) -> Iterator[None]:
-    """What is drawn inside from the global generators leaves no trace in them."""
+def _forked(device: torch.device) -> Iterator[None]:
     own = [(generator, generator.get_state()) for generator in _generators(device)]
     numpys, pythons = np.random.get_state(), random.getstate()
     try:
@@ -72,7 +87,7 @@ def position(device: torch.device) -> bytes:
 def seeded(seed: int, dtype: torch.dtype = torch.float32) -> Iterator[None]:
     """Modules built inside are a function of ``seed``: of type ``dtype``, and on the CPU."""
     cpu = torch.device("cpu")
-    with pinned(dtype), forked(cpu), cpu:
+    with surroundings(dtype, cpu, draws=True), cpu:
         reseed(seed, cpu)
         yield
 

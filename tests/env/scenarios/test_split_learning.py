@@ -384,7 +384,8 @@ def test_regression_users_and_classifiers_side_by_side():
 
 def test_encoders_with_dropout_and_batch_norm_have_no_hidden_state():
     network = nn.Sequential(nn.Linear(6, 7), nn.BatchNorm1d(7), nn.Dropout(0.5))
-    one, other = (opened(make(encoder=network, users_per_pass=chunk)) for chunk in (1, 4))
+    made = (make(encoder=network, users_per_pass=chunk, mode="eval") for chunk in (1, 4))
+    one, other = map(opened, made)
     x_1 = initial_model(one.setup.encoder)
     a, b = one.play(0, x_1, weights(), False), other.play(0, x_1, weights(), False)
     assert np.allclose(a[0], b[0], atol=1e-6) and np.allclose(a[1], b[1], atol=1e-5)
