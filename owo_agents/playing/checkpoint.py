@@ -9,6 +9,7 @@ checkpoint, the old one or the new. Sums tell a damaged one. Nothing in them is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -83,7 +84,8 @@ def resume(
         pass
     except Damaged as error:
         aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
+        with contextlib.suppress(FileNotFoundError):  # another run has just ended with it
+            path.replace(aside)
         said = "%s: set aside as %s, and the run starts anew"
         logging.getLogger(__name__).warning(said, error, aside.name)
     yield from records[:rounds]

@@ -161,7 +161,17 @@ def test_a_cell_that_always_kills_its_worker_is_given_up(tmp_path):
     assert outcome.done == 1
 
 
-def _bench(folder, *options):
+def _hears(*deaf):
+    """As a shell in the foreground starts a command, except for the signals it is ``deaf`` to.
+
+    Shells start background jobs, and so perhaps these tests, deaf to Ctrl-C; nohup to a hang-up.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if number in deaf else signal.SIG_DFL)
+
+
+def _bench(folder, *options, deaf=()):
     command = "import sys; from owo_agents.command.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", command, "bench", str(folder / "kill.yaml"), *options]
@@ -169,8 +179,7 @@ def _bench(folder, *options):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        # Shells start background jobs, and so perhaps these tests, deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: _hears(*deaf),
     )
 
 
@@ -419,11 +428,7 @@ def test_no_worker_outlives_the_one_that_stores(tmp_path, end):
 @pytest.mark.slow
 def test_nohup_is_respected(tmp_path):
     (tmp_path / "kill.yaml").write_text(DAWDLING.format(flag=tmp_path / "begun"))
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        process = _bench(tmp_path, "--backend", "serial", "--trust")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    process = _bench(tmp_path, "--backend", "serial", "--trust", deaf=(signal.SIGHUP,))
     _wait_for((tmp_path / "begun").exists, process)
     process.send_signal(signal.SIGHUP)
     time.sleep(1)
