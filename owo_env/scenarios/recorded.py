@@ -84,8 +84,6 @@ class Recorded(Measured):
         given = l_max, utility_bounds, model_bounds, initial_model, smoothness
         settings = _settings(self.trace, given)
         power, L, x_1 = self._largest_power(), settings["smoothness"], settings["initial_model"]
-        if power == 0:
-            raise ValueError(f"{self.trace.source}: features are all 0, so that no model matters")
         problem = Problem(
             num_users=users,
             dim=d,
@@ -135,8 +133,8 @@ class Recorded(Measured):
             power = max(power, float(mean.max()))
         if not 0 < power < math.inf:
             raise ValueError(
-                f"{self.trace.source}: the largest mean ‖x‖² of a slot is {power}: features must "
-                "not all be zero, nor so large or small that their squares are beyond a float"
+                f"{self.trace.source}: features are all 0, or so large or small that their squares "
+                f"are beyond a float: the largest mean ‖x‖² of a slot is {power}"
             )
         return power
 

@@ -32,7 +32,9 @@ def owo(*words):
 def bench(folder, data=SHORT, *words):
     (folder / "s.yaml").write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
     out = folder / "out"
-    return owo("bench", folder / "s.yaml", "--backend", "serial", "--out", out, *words), out
+    return owo(
+        "bench", folder / "s.yaml", "--backend", "serial", "--trust", "--out", out, *words
+    ), out
 
 
 def test_an_output_that_is_not_utf8_costs_neither_the_run_nor_the_report(tmp_path):
@@ -111,7 +113,8 @@ def test_a_folder_moved_in_mid_run_is_one_sentence_that_says_what_is_kept(tmp_pa
     mover["folder"] = str(tmp_path / "out")
     done, out = bench(tmp_path, {**SHORT, "agents": {"first": {"agent": "cws"}, "mover": mover}})
     assert done.exit_code == 1
-    (line,) = done.stderr.splitlines()
+    imports, line = done.stderr.splitlines()
+    assert "imports bench_helpers" in imports
     assert line.startswith("owo: No such file or directory")
     assert f"{out} was moved or deleted: what it held went with it, the rest is lost" in line
     assert not out.exists()
@@ -147,7 +150,7 @@ def test_hostile_names_reach_the_terminal_as_inert_text(tmp_path):
     data["claims"] = {"\x1b[31m": {"figure": "fairness", "agent": HOSTILE[0], "at_least": 0}}
     (tmp_path / "s.yaml").write_text(json.dumps(data), encoding="utf-8")
     out = tmp_path / "out"
-    done = owo("bench", tmp_path / "s.yaml", "--backend", "serial", "--out", out)
+    done = owo("bench", tmp_path / "s.yaml", "--backend", "serial", "--out", out, "--trust")
     assert done.exit_code == 1 and "2 runs failed" in done.stderr
     text = done.stdout + done.stderr
     assert not set("\x1b\x07\x9b\u202e\ud800") & set(text)

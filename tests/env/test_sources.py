@@ -52,7 +52,7 @@ def test_a_pyc_of_the_same_second_and_length_is_not_taken_for_the_file(folder, m
         written(folder, mine_e=f"X = {value}\n")
         os.utime(folder / "mine_e.py", (0, 0))
         sys.modules.pop("mine_e", None)
-        assert load("agent", "mine_e:X") == value
+        assert load("agent", "mine_e:X", object) == value
         sys.modules.pop("mine_e")
         importlib.import_module("mine_e")  # leaves a .pyc
 
@@ -89,35 +89,35 @@ def test_editing_any_of_its_files_is_seen(folder, edited):
         "pack_b__in__rates": "RATE = 1\n",
     }
     written(folder, **files)
-    before, digest = load("agent", "mine_b:f"), sources.module_digest("mine_b")
-    assert load("agent", "mine_b:f") is before
+    before, digest = load("agent", "mine_b:f", object), sources.module_digest("mine_b")
+    assert load("agent", "mine_b:f", object) is before
     files[edited] = files[edited].replace("1", "5")
     written(folder, **files)
     assert sources.module_digest("mine_b") != digest
-    after = load("agent", "mine_b:f")
+    after = load("agent", "mine_b:f", object)
     assert after() != before()
     files[edited] = files[edited].replace("5", "1")
     written(folder, **files)
     assert sources.module_digest("mine_b") == digest
-    assert load("agent", "mine_b:f")() == before()
+    assert load("agent", "mine_b:f", object)() == before()
 
 
 def test_modules_that_import_each_other_are_all_new(folder):
     text = "import {}\nX = 1\ndef f(): return X, {}.X\n"
     written(folder, left_c=text.format(*["right_c"] * 2), right_c=text.format(*["left_c"] * 2))
-    assert load("agent", "left_c:f")() == (1, 1)
+    assert load("agent", "left_c:f", object)() == (1, 1)
     written(folder, right_c=text.format(*["left_c"] * 2).replace("1", "2"))
-    assert load("agent", "left_c:f")() == (1, 2)
+    assert load("agent", "left_c:f", object)() == (1, 2)
 
 
 def test_a_module_that_its_user_imported_is_looked_at_too(folder):
     written(folder, mine_d="X = 1\n")
     importlib.import_module("mine_d")
     written(folder, mine_d="X = 2\n")
-    assert load("agent", "mine_d:X") == 2
+    assert load("agent", "mine_d:X", object) == 2
     importlib.reload(sys.modules["mine_d"])
     written(folder, mine_d="X = 3\n")
-    assert load("agent", "mine_d:X") == 3
+    assert load("agent", "mine_d:X", object) == 3
 
 
 def test_what_is_installed_is_known_by_its_name():

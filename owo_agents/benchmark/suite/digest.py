@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from owo_agents.benchmark.suite.things import Undigestible, thing_digest
 from owo_agents.rl.policy import locate, shipped
 from owo_env import sources
+from owo_env.registry import split
 
 if TYPE_CHECKING:
     from owo_agents.benchmark.suite.cells import Cell
@@ -74,6 +75,8 @@ def _named(name: str, registered: Mapping[str, Any]) -> str | None:
     if not colon or module.partition(".")[0] in sources.OWN:
         return None
     try:
+        if module != "rl":
+            split("module", name)  # what is not imported is not looked for either
         if module == "rl":
             return sources.file_digest(locate(attribute))
         if sources.origin(module) is None and module in sys.modules:  # a notebook's, a script's

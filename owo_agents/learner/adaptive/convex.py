@@ -135,13 +135,16 @@ class ConvexAdaptive(Agent):
         ascent = sum_over(p * gradients, -2)
         self._squares = self._squares + sum_over(ascent * ascent)
         curvature = self.experts.learn(self.model, u, gradients, p)
+        scale = _mean_diagonal(curvature) / self._slot
         if self._lambda is None:  # no other scale than the curvature, and one expert alone
-            self.experts.move(_mean_diagonal(curvature) / self._slot)
+            self.experts.move(scale)
             self.model = self.experts.models[:, self._main]
         else:
             away = self.experts.models - self.model[:, None]
             self.mix.update(-sum_over(ascent[:, None] * away))
-            self.experts.move(self._lambda)
+            # Never so weak that a quadratic is singular; a λ of 0 has seen no gradient yet.
+            held = np.where(self._lambda > 0, np.maximum(self._lambda, 1e-12 * scale), scale)
+            self.experts.move(held)
             self.model = self.mix.mean(self.experts.models.swapaxes(0, 1))
         self._shares = self._shares + self.mix.shares
 

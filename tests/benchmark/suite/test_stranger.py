@@ -19,7 +19,7 @@ TEXTS = {
     "large": ("#" * (stranger.MOST_BYTES + 1), "is larger than a suite may be"),
     "many": ("[" + "1," * 100_001 + "]", "more than 100000 values"),
     "in itself": ("summary: &a [*a]", "alias 'a' stands for nothing, or for itself"),
-    "bytes": (b"summary: \xff", r"s\.yaml: is no UTF-8 text \(byte 9\)"),
+    "bytes": (b"summary: \xff", r"s\.yaml.: must be UTF-8 \(byte 10: invalid start byte\)"),
 }
 
 
