@@ -288,7 +288,9 @@ def test_nearly_collinear_columns():
             solve(*nearly(distance), *about)
 
 
-def test_an_environment_says_which_round_and_stream_is_unsolvable():
+@pytest.mark.parametrize("at_a_time", [2, 4096])
+def test_an_environment_says_which_round_and_stream_is_unsolvable(monkeypatch, at_a_time):
+    monkeypatch.setattr("owo_env.scenarios.least_squares.base.ORACLE_BATCH", at_a_time)
     good, bad = samples(np.random.default_rng(0), "plain", 2, 32, 3, 3), nearly(1e-6)
     x, y = (np.concatenate(parts) for parts in zip(good, bad))
     data = {"features": x, "targets": y, "l_max": 9.0, "utility_bounds": (0.1, 9.0)}
