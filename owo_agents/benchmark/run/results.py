@@ -224,14 +224,17 @@ class Store:
     def save(self, result: Result) -> None:
         """Keep a result, and forget that its cell failed before and where it stood."""
         files.write(self._cells / f"{result.cell.key}.json", result.to_json() + "\n")
-        for suffix in (".safetensors", ".records"):
-            (self.checkpoints / f"{result.cell.key}{suffix}").unlink(missing_ok=True)
+        self._forget_checkpoint(result.cell.key)
         (self._failures / f"{result.cell.key}.json").unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
         """Remove what is kept of a cell that is to be played anew: its result, where it stood."""
-        for path in (self._cells / f"{key}.json", self.checkpoints / f"{key}.safetensors"):
-            path.unlink(missing_ok=True)
+        (self._cells / f"{key}.json").unlink(missing_ok=True)
+        self._forget_checkpoint(key)
+
+    def _forget_checkpoint(self, key: str) -> None:
+        for suffix in (".safetensors", ".records"):
+            (self.checkpoints / f"{key}{suffix}").unlink(missing_ok=True)
 
     def save_failure(self, key: str, error: str) -> None:
         """Keep the error of a cell, for the report."""

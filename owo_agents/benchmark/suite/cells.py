@@ -44,4 +44,9 @@ class Cell:
     @property
     def reusable(self) -> bool:
         """Whether the key says all; a cell whose code cannot be told is played anew each time."""
-        return UNKNOWN not in (self.digest or "")
+        return UNKNOWN not in (self.digest or "") and not self.by_hand
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it names code of one's own without a digest of it, as no suite does."""
+        return self.digest is None and ":" in self.agent + self.scenario
