@@ -77,7 +77,9 @@ def kept(*modules: nn.Module) -> Iterator[None]:
     finally:
         for part, own, buffers in attributes:
             vars(part).update(own)
-            part._buffers.update(buffers)
+            for name, buffer in buffers.items():
+                if getattr(part, name) is not buffer:
+                    setattr(part, name, buffer)
         with torch.no_grad():
             for t, value in zip(resting, values, strict=True):
                 t.copy_(value)

@@ -50,7 +50,7 @@ def _put_back(dtype: torch.dtype, device: torch.device, draws: bool) -> Iterator
     torch.set_default_dtype(dtype)
     try:
         fork = _forked(device) if draws else nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), fork:
+        with torch.inference_mode(False), fork:  # the former allows graphs under no_grad as well
             yield
     finally:
         torch.set_default_dtype(before)

@@ -1,7 +1,10 @@
 """What is global in torch, numpy and random neither decides nor notices a stream; nor do judges."""
 
+import copy
+import importlib.util
 import itertools
 import random
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -188,6 +191,18 @@ def test_torchs_default_type_decides_nothing(name):
         torch.set_default_dtype(torch.float32)
 
 
+def test_colours_are_of_one_type_whatever_the_default_at_import(monkeypatch):
+    spec = importlib.util.find_spec("owo_env.scenarios.rainbow_mnist.tasks")
+    again = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, again)
+    torch.set_default_dtype(torch.float64)
+    try:
+        spec.loader.exec_module(again)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {colours.dtype for colours in again.PALETTES.values()} == {torch.float32}
+
+
 def test_heads_are_of_the_encoders_type():
     data = [[Task(TensorDataset(X.double(), Y))]] * K
     scenario = make(encoder=encoder().double(), tasks=data)
@@ -231,6 +246,10 @@ class Moving(nn.Linear):
         self.follows.data.mul_(0.9).add_(0.1 * self.bias.detach())
         self.count += 1
         return h - self.mean - self.follows + self.hidden + self.plain + 0.01 * self.count
+
+
+def normed_head():
+    return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))
 
 
 MOVING = {
@@ -331,6 +350,38 @@ def test_batch_norm_of_users_learns_and_judges_by_their_own_statistics():
     assert norms[0].weight is norms[1].weight  # θ is shared
 
 
+def test_every_users_modules_train_while_it_learns_and_rest_while_it_is_judged():
+    """Against the same modules in plain torch; all of them have batch norm."""
+    stream = started(
+        make(
+            encoder=encoder(nn.BatchNorm1d(5)),
+            front=lambda: nn.BatchNorm1d(6),
+            head=normed_head,
+            head_learning_rate=0.0,
+            mode="train",
+        )
+    )
+    stream.open_round({})
+    theta = stream.server.model
+
+    def by_hand(slot, training):
+        found = []
+        for k in range(K):
+            parts = (stream.users.fronts[k], stream.server.encoders[k], stream.users.heads.heads[k])
+            whole = copy.deepcopy(nn.Sequential(*parts)).train(training)
+            x, y = stream.users.batch(k, "train", slot)
+            found.append(3.3 - F.cross_entropy(whole(x), y).item())
+        return found
+
+    for slot in range(3):
+        expected = by_hand(slot, training=True)
+        found, _ = stream.play(slot, theta, np.ones(K), False)
+        assert np.allclose(found, expected, atol=1e-5)
+    judged = [by_hand(slot, training=False) for slot in range(3)]
+    assert np.allclose(stream.evaluate(theta), judged, atol=1e-5)
+    assert not np.allclose(judged[2], found, atol=1e-2)
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_nobodys_answer_depends_on_who_is_served_beside_him(mode):
     norm = nn.BatchNorm1d(5, track_running_stats=mode == "train")
@@ -349,8 +400,10 @@ def test_layers_that_rest_unasked_are_told(layer):
         make(encoder=encoder(layer))
     with pytest.warns(UserWarning, match=f"head has {name}"):
         started(make(head=lambda: nn.Sequential(layer, nn.Linear(5, 3))))
+    with pytest.warns(UserWarning, match=f"front has {name}"):
+        started(make(front=lambda: nn.Sequential(nn.Linear(6, 6), layer)))
     for mode in ("eval", "train"):
-        make(encoder=encoder(layer), mode=mode)
+        started(make(encoder=encoder(layer), head=lambda: nn.Sequential(layer), mode=mode))
     make(encoder=encoder(nn.GroupNorm(1, 5), nn.Dropout(0.0)))
 
 
