@@ -111,8 +111,8 @@ def test_what_the_steps_refuse():
     with pytest.raises(ValueError, match="learns its own"):
         make_step(problem(), "guess-free", 0.1)
     with pytest.raises(ValueError, match="no diameter"):
-        make_step(problem(diameter=None), "adagrad-norm")
-    assert make_step(problem(diameter=None), "adagrad-norm", 2.0).diameter == 2.0
+        make_step(problem(diameter=None, model_bounds=None), "adagrad-norm")
+    assert make_step(problem(diameter=None, model_bounds=None), "adagrad-norm", 2.0).diameter == 2.0
 
 
 @pytest.mark.slow
