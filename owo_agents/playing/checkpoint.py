@@ -174,6 +174,8 @@ def load(
 
 def _read(path: Path) -> dict[str, Any]:
     """The state."""
+    if path.is_symlink():
+        raise Damaged(f"{path} is a link, as no checkpoint is")
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:

@@ -147,7 +147,10 @@ class Result:
         Raises:
             ValueError, TypeError: The text is something else, or only a part of it.
         """
-        data = json.loads(text)
+        try:
+            data = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("is nested deeper than a result") from error
         names = {f.name for f in dataclasses.fields(cls)}
         if not isinstance(data, dict) or set(data) != names:
             raise ValueError("does not hold a benchmark result")
@@ -246,7 +249,7 @@ class Store:
         try:
             path = files.inside(self.folder, f"failures/{key}.json")
             return str(json.loads(path.read_text(encoding="utf-8"))["error"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def tidy(self, keys: Iterable[str]) -> list[str]:

@@ -61,7 +61,7 @@ def read(folder: Path) -> tuple[Suite, Origin]:
         return Suite(suite["name"], suite["summary"], experiments), origin
     except OSError as error:
         raise ValueError(f"{folder}: not a results folder of `owo bench` ({error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); run `owo bench` again") from error
 
 

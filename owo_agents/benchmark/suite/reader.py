@@ -50,6 +50,8 @@ from owo_env import checks
 from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
+MOST_RUNS = 100_000  # of a grid, and of seeds: more is a slip, or malice
+
 _INHERITED = ("rounds", "seeds", "seeded", "baseline", "grid", "charts", "claims")
 _ADDED = ("agents", "arguments", "settings")  # an experiment adds its own to the suite's
 _SUITE = ("summary", "experiments", *_INHERITED, *_ADDED)
@@ -258,13 +260,16 @@ def _grid(given: _Given) -> list[dict[str, Any]]:
             raise given[key].error(f"{tried!r}: must be a list of values to try")
         if any(value in tried[:i] for i, value in enumerate(tried)):
             raise given[key].error(f"{tried!r}: must be different values")
+    points = math.prod(map(len, lists.values()))
+    if points > MOST_RUNS:
+        raise given.error(f"has {points} points: at most {MOST_RUNS}")
     return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
 
 
 def _seeds(given: _Given) -> tuple[int, ...]:
     seeds = given.value
     if not isinstance(seeds, list):
-        return tuple(range(given.checked(checks.whole, "seeds", seeds, low=1)))
+        return tuple(range(given.checked(checks.whole, "seeds", seeds, low=1, high=MOST_RUNS)))
     if not seeds or len(set(map(str, seeds))) < len(seeds):
         raise given.error(f"{seeds!r}: must be different seeds, or how many")
     return tuple(given.checked(checks.whole, "seeds", seed, low=0) for seed in seeds)

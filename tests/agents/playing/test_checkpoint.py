@@ -432,3 +432,10 @@ def test_a_state_that_no_file_can_hold_is_named(tmp_path, value):
     with pytest.raises(TypeError, match=r"a checkpoint holds numbers, .* is none of these"):
         list(checkpoint.resume(tmp_path / "x", {}, env, Holds(env.unwrapped.problem), 1, 3))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_is_a_link_is_not_read(saved):
+    there = saved.rename(saved.with_name("elsewhere"))
+    saved.symlink_to(there)
+    with pytest.raises(ValueError, match="is a link"):
+        checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))

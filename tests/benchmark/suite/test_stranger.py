@@ -6,8 +6,9 @@ import pytest
 import yaml
 from bench_helpers import SMALL
 
+from owo_agents.benchmark.run.results import Result
+from owo_agents.benchmark.suite import manifest, stranger
 from owo_agents.benchmark.suite import reader as suite
-from owo_agents.benchmark.suite import stranger
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdef", "bcdefg")
@@ -57,3 +58,34 @@ def test_aliases_that_a_suite_may_have_are_counted_and_read(tmp_path):
 def test_every_text_is_seen_also_those_that_stand_twice_or_before_an_error():
     found = list(stranger.texts("{a: {agent: 'x:A'}, a: {'y:B': &b [z:C]}, c: *b, d: {e"))
     assert {"x:A", "y:B", "z:C"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seeds": 10**9}, r"seeds.*1000000000.*100000"),
+        (
+            {"seeds": 1, "grid": {f"k{i}": list(range(99)) for i in range(9)}},
+            "points: at most 100000",
+        ),
+    ],
+)
+def test_more_runs_than_memory_holds_are_refused(given, message):
+    experiment = {"scenario": "sinusoid", "rounds": 1, **given}
+    data = {
+        "summary": "s",
+        "baseline": "cws",
+        "agents": {"cws": {}},
+        "experiments": {"e": experiment},
+    }
+    with pytest.raises(ValueError, match=message):
+        suite.parse("s", data)
+
+
+def test_json_that_is_nested_without_end_is_damaged(tmp_path):
+    deep = "[" * 100_000
+    (tmp_path / "suite.json").write_text(deep)
+    with pytest.raises(ValueError, match=r"suite\.json: damaged"):
+        manifest.read(tmp_path)
+    with pytest.raises(ValueError, match="nested deeper"):
+        Result.from_json(deep)
