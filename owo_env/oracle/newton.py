@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
 from owo_env.fairness import Smooth
+from owo_env.oracle.elimination import solve_positive
 from owo_env.oracle.rounds import (
     Points,
     Rounds,
@@ -239,7 +240,7 @@ def _newton(rounds: Rounds, at: Points, strength: Floats) -> _Step:
     active = outward(gradient)
     bend = 4 * rounds.fairness.bend(at.utilities.T, p.T).T
     hessian = _hessian(rounds.H, residual, 2 * p, bend, pull)
-    direction = _solve_positive(hessian, gradient, ~active)
+    direction = _solve_free(hessian, gradient, ~active)
     held = np.zeros_like(active)
     for _ in range(len(model)):
         pushed = outward(direction) & ~active
@@ -249,7 +250,7 @@ def _newton(rounds: Rounds, at: Points, strength: Floats) -> _Step:
         held |= pushed
         still = held[:, again]
         free = ~(active[:, again] | still)
-        solved = _solve_positive(hessian[..., again], gradient[:, again], free)
+        solved = _solve_free(hessian[..., again], gradient[:, again], free)
         direction[:, again] = np.where(still, 0.0, solved)
     # Newton's step for φ(F), which is less bent, goes the same way but farther.
     bent = rounds.fairness.surplus(at.utilities.T, p.T) * sum_up(
@@ -321,19 +322,7 @@ def _hessian(H: Floats, residual: Floats, p: Floats, bend: Floats, pull: Floats)
     return hessian
 
 
-def _solve_positive(matrix: Floats, right: Floats, free: Bools) -> Floats:
-    """Solve positive definite systems (d, d, N) in their free rows, in the others by the diagonal.
-
-    Gaussian elimination without pivoting, stable for these matrices; returns (d, N).
-    """
-    d = len(right)
-    solution: Floats = right.copy()
-    matrix = np.where(np.eye(d, dtype=bool)[..., None] | (free[:, None] & free[None]), matrix, 0.0)
-    for j in range(d - 1):
-        factor = matrix[j + 1 :, j] / matrix[j, j]
-        matrix[j + 1 :, j + 1 :] -= factor[:, None] * matrix[j, j + 1 :]
-        solution[j + 1 :] -= factor * solution[j]
-    for j in reversed(range(d)):
-        solution[j] /= matrix[j, j]
-        solution[:j] -= matrix[:j, j] * solution[j]
-    return solution
+def _solve_free(matrix: Floats, right: Floats, free: Bools) -> Floats:
+    """Solve positive definite systems in their free rows, in the others by the diagonal; (d, N)."""
+    diagonal = np.eye(len(right), dtype=bool)[..., None]
+    return solve_positive(np.where(diagonal | (free[:, None] & free[None]), matrix, 0.0), right)

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.agent import Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.experts import Experts
 from owo_agents.learner.adaptive.leader import Leader
 from owo_agents.learner.adaptive.starts import Starts
-from owo_agents.learner.adaptive.streams import streams_last, sum_over
+from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.weighting import Constant
 from owo_env import checks
 from owo_env.problem import Problem
@@ -48,7 +48,7 @@ class Pull(Carries):
         self.squares = squares if self.squares is None else self.squares + squares
 
 
-class ConvexAdaptive(Agent):
+class ConvexAdaptive(StreamsLast):
     """Knows K, d, m, the notion of fairness, x_1 and the projection onto Θ, and tunes nothing.
 
     Args:
@@ -104,7 +104,6 @@ class ConvexAdaptive(Agent):
         self.pull = Pull()
         self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
         self.starts = Starts(tuple(outer_rates))
-        self._slot: int | None = None
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         problem, self._batch = self.problem, np.shape(obs["slot"])
@@ -119,16 +118,9 @@ class ConvexAdaptive(Agent):
         self._squares, self._shares = np.zeros(n), np.zeros((len(self.mix.shares), n))
         self._slot = 0
 
-    def act(self, obs: Observation, info: Info) -> Action:
-        if self._slot is None:
-            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
-        model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
-        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
-
     def learn(self, obs: Observation, info: Info) -> None:
-        if self._slot is None:
-            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
-        self._slot += 1
+        super().learn(obs, info)
+        assert self._slot is not None
         self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
         p, u = streams_last(self.weights, 1), streams_last(obs["utilities"], 1)
         gradients = streams_last(obs["gradients"], 2)

@@ -8,23 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from owo_agents.agent import Floats
+from owo_env.oracle.elimination import solve_positive
 
 SWEEPS = 6
 """Of Gauss–Seidel where the unconstrained minimizer leaves the box."""
-
-
-def solve(matrix: Floats, right: Floats) -> Floats:
-    """A⁻¹b by elimination, which positive definite matrices need no pivots for; (d, …)."""
-    d = len(right)
-    matrix, solution = matrix.copy(), right.copy()
-    for j in range(d - 1):
-        factor = matrix[j + 1 :, j] / matrix[j, j]
-        matrix[j + 1 :, j + 1 :] -= factor[:, None] * matrix[j, j + 1 :]
-        solution[j + 1 :] -= factor * solution[j]
-    for j in reversed(range(d)):
-        solution[j] /= matrix[j, j]
-        solution[:j] -= matrix[:j, j] * solution[j]
-    return solution
 
 
 def minimize(
@@ -41,7 +28,7 @@ def minimize(
     Returns:
         θ (d, …): exact where it lies inside, else after :data:`SWEEPS` sweeps.
     """
-    theta = solve(matrix, right)
+    theta = solve_positive(matrix.copy(), right)
     if bounds is None:
         return theta
     low, high = bounds

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from owo_agents.agent import Floats
+from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_env.fairness import sum_users
 
 
@@ -24,3 +24,28 @@ def streams_last(values: Any, axes: int) -> Floats:
 def sum_over(values: Floats, axis: int = 0) -> Floats:
     """The sum over an axis, in order: a batch has the bits of its members."""
     return sum_users(np.moveaxis(values, axis, -1))
+
+
+class StreamsLast(Agent):
+    """An agent that keeps its model as (d, N), whatever the batch.
+
+    Attributes:
+        model: θ that :meth:`act` plays, (d, N).
+        weights: p that :meth:`act` plays, (..., K).
+    """
+
+    model: Floats
+    weights: Floats
+    _batch: tuple[int, ...]
+    _slot: int | None = None  # none before the first round
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
+        model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
+        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
+
+    def learn(self, obs: Observation, info: Info) -> None:
+        if self._slot is None:
+            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        self._slot += 1

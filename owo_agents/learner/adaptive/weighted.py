@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
-from owo_agents.learner.adaptive.streams import streams_last, sum_over
+from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
 from owo_env.problem import Problem
@@ -30,7 +30,7 @@ MATRIX_DIM = 64
 """The largest d for which whole matrices are learned."""
 
 
-class WeightedAdaptive(Agent):
+class WeightedAdaptive(StreamsLast):
     """A mixture of step rules.
 
     Args:
@@ -54,7 +54,6 @@ class WeightedAdaptive(Agent):
         self.starts: Any = None  # x of each outer loop, (d, O, N)
         self.distances: Any = None  # ΣDDᵀ of each, (d, d, O, N)
         self.squares: Any = None  # Σggᵀ, (d, d, N)
-        self._slot: int | None = None
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         self._batch = np.shape(obs["slot"])
@@ -91,16 +90,9 @@ class WeightedAdaptive(Agent):
             whole = np.eye(self.problem.dim)[:, :, None, None] * isotropic
         return steps, scales[count:] * whole[:, :, :, None]
 
-    def act(self, obs: Observation, info: Info) -> Action:
-        if self._slot is None:
-            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
-        model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
-        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
-
     def learn(self, obs: Observation, info: Info) -> None:
-        if self._slot is None:
-            raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
-        self._slot += 1
+        super().learn(obs, info)
+        assert self._slot is not None
         g = streams_last(obs["gradient"], 1)
         away = self.experts - self.model[:, None, None]
         self.mix.update(-sum_over(g[:, None, None] * away).reshape(-1, g.shape[-1]))
