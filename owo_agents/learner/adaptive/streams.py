@@ -8,6 +8,7 @@ import numpy as np
 
 from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_env.fairness import sum_users
+from owo_env.problem import problem_of
 
 
 def streams_last(values: Any, axes: int) -> Floats:
@@ -38,6 +39,14 @@ class StreamsLast(Agent):
     weights: Floats
     _batch: tuple[int, ...]
     _slot: int | None = None  # none before the first round
+
+    def check(self, env: Any) -> None:
+        super().check(env)
+        if not problem_of(env).hindsight:
+            raise ValueError(
+                f"agent {self} learns from θ*_t, which this environment does not reveal "
+                "(hindsight=False): make it for this one"
+            )
 
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:

@@ -322,6 +322,14 @@ def test_the_form_follows_from_the_problem():
         NetworkAdaptive(deep, starts=("last",))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_it_is_refused_where_it_would_wait_for_hindsight_in_vain(form):
+    agent = owo_agents.make("owo-adaptive", gym.make(ID, gradients=form), **FORMS[form])
+    blind = gym.make(ID, gradients=form, hindsight=False)
+    with pytest.raises(ValueError, match="does not reveal"):
+        next(owo_agents.play(blind, agent, 1, seed=0))
+
+
 class Flips(owo_env.Scenario):
     """Quadratic losses whose targets are ±c, the sign drawn by round, or never change."""
 
