@@ -11,7 +11,7 @@ from test_side_by_side import assert_same_records
 
 import owo_agents
 import owo_env
-from owo_agents.benchmark.run import backends, runner
+from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.execution import execute
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite import reader as suite
@@ -140,8 +140,10 @@ def test_and_in_the_benchmark(registered, tmp_path, scenario, name):
         assert np.array_equal(ours, theirs), key
 
 
-@pytest.mark.parametrize("backend", [backends.serial, backends.process])
+@pytest.mark.parametrize("backend", ["serial", "process", "ray"])
 def test_on_whatever_backend(registered, tmp_path, backend):
+    if backend == "ray":
+        pytest.importorskip("ray")
     chosen = suite.parse(
         "writing",
         {
@@ -153,7 +155,7 @@ def test_on_whatever_backend(registered, tmp_path, backend):
         },
     )
     cells, store = chosen.cells(), Store(tmp_path)
-    assert runner.run(cells, store, backend=backend, jobs=1).done == 2
+    assert runner.run(cells, store, backend=runner.choose(backend), jobs=1).done == 2
     honest, other = store.load([cell.key for cell in cells]).values()
     for (key, ours), (_, theirs) in zip(other.series(), honest.series(), strict=True):
         assert np.array_equal(ours, theirs), key
