@@ -91,7 +91,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._batch: Batch | None = None
         self._scores = Scores(problem.fairness, self.num_envs, self._place)
         self._over: Mask | None = None  # whose rounds are over, where any are
-        self._obs = zeros(problem, gradients, self.num_envs)
+        # The last answer, for resets of some streams; never handed out. Streams lie last in memory.
+        nothing = zeros(problem, gradients, self.num_envs)
+        self._obs = {key: np.asfortranarray(value) for key, value in nothing.items()}
 
     @functools.cached_property
     def action_space(self) -> spaces.Space[Any]:  # type: ignore[override]
@@ -186,7 +188,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             info |= _masked(ended, done)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 obs, info = self._reset_same_step(obs, info, done)
-        self._obs = {key: value.copy("K") for key, value in obs.items()}
+        for key, value in obs.items():
+            np.copyto(self._obs[key], value)
         return obs, rewards, done, np.zeros(self.num_envs, bool), info
 
     def evaluate(self, model: Floats) -> Floats:

@@ -78,7 +78,7 @@ def test_native_vector_against_drawing_alone():
     found = ratio(times["drawn"], times["played"])
     rate = 1024 * BLOCK * M / median(times["drawn"])
     print(f"\ndrawing alone {rate:,.0f} slots/s; with the rounds played {found:.2f} of that speed")
-    assert found >= 0.42  # a copy of each answer is kept for resets of some streams
+    assert found >= 0.5
 
 
 def test_cost_of_a_slot_does_not_grow_with_the_number_of_streams():
@@ -167,7 +167,7 @@ def test_scalar_step_against_raw_mathematics():
         f"reset {resets['reset'] * 1e6:.1f} µs a slot, with hindsight "
         f"{resets['reset, hindsight'] * 1e6:.1f}; step and agent {per_slot['loop'] * 1e6:.1f}"
     )
-    assert found <= 3.5
+    assert found <= 3
 
 
 def slsqp(H, b, s, alpha):
