@@ -2,9 +2,10 @@
 
     python speed/no_tuning.py --rounds 48 --out results/no-tuning-48.jsonl
 
-Seeds 0 to 4 as five streams side by side. A step is tuned by the rule of ``owo bench --tune`` on
-seeds 10,000 and 10,001. One line a setting and agent is appended to the file; what it has is not
-run again.
+Seeds 0 to 4; all rounds of a run side by side where an agent carries nothing but its start, else
+the seeds as streams. A step is tuned by the rule of ``owo bench --tune`` on seeds 10,000 and 10,001
+(over fewer rounds, if asked). One line a setting and agent is appended to the file; what it has is
+not run again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy as np
 import owo_agents
 import owo_env  # noqa: F401  registers the id
 from owo_agents.learner.step import default_rate
+from owo_agents.playing import side_by_side
 
+ENVIRONMENT = "AIRAN-FairMTL-v0"
 SEEDS, TUNING = range(5), (10_000, 10_001)
 CHEAP = ("owo-fmtl", "ftl", "owo-normalized", "cws", "slot-fair", "hedge")
 DEAR = ("cagrad", "fairgrad", "upgrad")
@@ -48,22 +51,29 @@ def settings() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def regrets(given: dict[str, Any], agent: str, rounds: int, seeds: Any, **options: Any) -> Any:
     """Mean regret (N,) and the worst user's mean utility (N,)."""
+    given = {**given, "gradients": "per_user" if agent in PER_USER else "weighted"}
+    env = gym.make(ENVIRONMENT, **given)
+    made = owo_agents.make(agent, env, **options)
+    if isinstance(made, owo_agents.Learner) and side_by_side.possible(env, made, rounds):
+        runs = []
+        for seed in seeds:
+            made = owo_agents.make(agent, env, **options)
+            runs.append(list(side_by_side.play(env, made, rounds, seed)))  # type: ignore[arg-type]
+        regret = [np.mean([record.regret for record in run]) for run in runs]
+        worst = [np.mean([record.utilities.min() for record in run]) for run in runs]
+        return np.array(regret), np.array(worst)
     envs: Any = gym.make_vec(
-        "AIRAN-FairMTL-v0",
-        num_envs=len(seeds),
-        autoreset_mode="Disabled",
-        gradients="per_user" if agent in PER_USER else "weighted",
-        **given,
+        ENVIRONMENT, num_envs=len(seeds), autoreset_mode="Disabled", **given
     )
     made = owo_agents.make(agent, envs, **options)
     records = list(owo_agents.play(envs, made, rounds, seed=list(seeds)))
-    worst = [record.utilities.min(axis=-1) for record in records]
-    return np.mean([record.regret for record in records], 0), np.mean(worst, 0)
+    lowest = [record.utilities.min(axis=-1) for record in records]
+    return np.mean([record.regret for record in records], 0), np.mean(lowest, 0)
 
 
 def tuned(given: dict[str, Any], agent: str, rounds: int) -> float | None:
     """The step of least regret on the tuning seeds; None where the agent has none."""
-    problem = gym.make("AIRAN-FairMTL-v0", **given).unwrapped.problem  # type: ignore[attr-defined]
+    problem = gym.make(ENVIRONMENT, **given).unwrapped.problem  # type: ignore[attr-defined]
     base, found = default_rate(problem), {}
     steps = list(range(-3, 4))
     for _ in range(4):
@@ -119,6 +129,8 @@ def main() -> None:
     parser.add_argument("--agents", nargs="*", default=["owo-adaptive", *CHEAP, *DEAR])
     parser.add_argument("--summary", action="store_true", help="print the file's table")
     parser.add_argument("--no-tune", action="store_true")
+    parser.add_argument("--tuning-rounds", type=int, help="of the tuning runs; default: as many")
+    parser.add_argument("--only", default="", help="settings whose name has this text")
     parser.add_argument("--longest", type=int, default=128, help="the largest m of the sinusoid")
     args = parser.parse_args()
     if args.summary:
@@ -127,15 +139,16 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     lines = args.out.read_text(encoding="utf-8").splitlines() if args.out.exists() else []
     done = {tuple(json.loads(line)["run"]) for line in lines}
+    over = args.tuning_rounds or args.rounds
     warnings.simplefilter("ignore")  # steps above the stable one are among the candidates
     for (name, given), agent in itertools.product(settings(), args.agents):
-        if given.get("num_slots", 0) > args.longest:
+        if given.get("num_slots", 0) > args.longest or args.only not in name:
             continue
         for tune in (False, True):
             skip = args.no_tune or agent == "owo-adaptive"
             if (name, agent, tune) in done or (tune and skip):
                 continue
-            options = {"learning_rate": tuned(given, agent, args.rounds)} if tune else {}
+            options = {"learning_rate": tuned(given, agent, over)} if tune else {}
             found, worst = regrets(given, agent, args.rounds, SEEDS, **options)
             line = {"run": [name, agent, tune], **options}
             line |= {"regret": found.tolist(), "worst_user": worst.tolist()}
