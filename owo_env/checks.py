@@ -41,8 +41,9 @@ def number(
     low: float = -math.inf,
     high: float = math.inf,
     open_low: bool = False,
+    open_high: bool = False,
 ) -> float:
-    """``value`` as a finite float within [low, high] (or (low, high]), or ValueError."""
+    """``value`` as a finite float within [low, high] (open where told), or ValueError."""
     # A text, or one with an imaginary part, is no number though NumPy's can be made into floats.
     good = not isinstance(value, bool | np.bool_ | str | np.complexfloating)
     try:
@@ -50,12 +51,23 @@ def number(
     except TypeError:  # arrays have __float__, whatever they hold
         number_ = math.nan
     below = number_ <= low if open_low else number_ < low
-    if not math.isfinite(number_) or below or number_ > high:
-        left = "(" if open_low else "["
+    above = number_ >= high if open_high else number_ > high
+    if not math.isfinite(number_) or below or above:
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
         raise ValueError(
-            f"{argument}={value!r}: must be a finite number in {left}{low:g}, {high:g}]"
+            f"{argument}={value!r}: must be a finite number in {left}{low:g}, {high:g}{right}"
         )
     return number_
+
+
+def one_each(argument: str, value: object, users: int, **limits: Any) -> tuple[float, ...]:
+    """One number a user, given as K or as one for all, each as :func:`number` wants it."""
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return (number(argument, value, **limits),) * users
+    given = list(value)  # type: ignore[call-overload]
+    if len(given) != users:
+        raise ValueError(f"{argument}={value!r}: must have {users} numbers, one a user")
+    return tuple(number(f"{argument}[{k}]", one, **limits) for k, one in enumerate(given))
 
 
 def flag(argument: str, value: object) -> bool:

@@ -73,8 +73,9 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     ## Arguments
     ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``fairness``: what is
-    maximized, an :class:`owo_env.fairness.Fairness`, or in short ``alpha``; ``num_slots``: m;
-    None takes the scenario's own of each (α = 1). ``gradients``: ``"weighted"`` or
+    maximized, a name, a mapping ``{"name": …, …}`` or an :class:`owo_env.fairness.Fairness`
+    (:mod:`owo_env.fairness.named`), or in short ``alpha``; ``num_slots``: m; None takes the
+    scenario's own of each (α = 1). ``gradients``: ``"weighted"`` or
     ``"per_user"``; ``hindsight``: reveal θ* at the end of a round where the scenario has an exact
     oracle (False for speed); ``render_mode``: None, ``"rgb_array"`` or ``"ansi"``. All other
     arguments go to the scenario.
@@ -100,7 +101,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         gradients: str = "weighted",
         hindsight: bool = True,
         render_mode: str | None = None,
-        fairness: Fairness | None = None,
+        fairness: str | Mapping[str, Any] | Fairness | None = None,
         **settings: Any,
     ) -> None:
         checks.one_of("gradients", gradients, GRADIENTS)
@@ -108,7 +109,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
         self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
-        problem = judged(self.scenario.problem, alpha, fairness)
+        problem = judged(self.scenario, alpha, fairness)
         self.problem = problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.render_mode = render_mode

@@ -66,7 +66,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         hindsight: bool = True,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
-        fairness: Fairness | None = None,
+        fairness: str | Mapping[str, Any] | Fairness | None = None,
         **settings: Any,
     ) -> None:
         self.num_envs = checks.whole("num_envs", num_envs, low=1)
@@ -75,7 +75,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             raise ValueError(f"render_mode={render_mode!r}: the vector environment has only None")
         self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
-        problem = judged(self.scenario.problem, alpha, fairness)
+        problem = judged(self.scenario, alpha, fairness)
         self.problem = problem = replace(problem, hindsight=self.hindsight)
         self.gradients = gradients
         self.autoreset_mode = _autoreset_mode(autoreset_mode)

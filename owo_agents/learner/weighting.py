@@ -79,7 +79,8 @@ class Dual(Weighting):
     """The dual step of OWO-FMTL, eq. 9, restarted each round.
 
     w ← Π_W(w − γ_i g^w) with g^w = (−w)^{−1/α} − u, written in p = −w. The step is
-    γ_i = α/(u_min^{1+α} i) by the slot i, which keeps bound (10). The problem's fairness has it.
+    γ_i = α/(u_min^{1+α} i) by the slot i, which keeps bound (10). The problem's fairness has it,
+    and that of other notions: ordered ones average their subgradients.
 
     Args:
         problem: The problem.
@@ -104,24 +105,45 @@ class Dual(Weighting):
         self.fairness: Fairness = problem.fairness.with_constants(constants)
         if initial_weights is not None:
             self.start = _vector("initial_weights", initial_weights, problem.num_users)
-            if problem.alpha == 0 and (self.start != 1).any():
+            if self.fairness.modulus == np.inf and (self.start != self.fairness.start).any():
                 raise ValueError(
-                    f"initial_weights={initial_weights!r}: at α = 0 W is a point, p = 1"
+                    f"initial_weights={initial_weights!r}: at {self.fairness} W is a point, "
+                    f"p = {', '.join(f'{p:g}' for p in dict.fromkeys(self.fairness.start))}"
                 )
         self._tiny = bool((self.start < self.fairness.priority_bounds[0]).any())
 
+    def begin_round(self, batch: tuple[int, ...]) -> Floats:
+        self.z = super().begin_round(batch)
+        return self.z
+
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         if not self._tiny:
-            return self.fairness.step(p, utilities, slot)
+            return self._stepped(p, utilities, slot)
         with np.errstate(divide="ignore", over="ignore"):  # W cuts even an infinite step
-            return self.fairness.step(p, utilities, slot)
+            return self._stepped(p, utilities, slot)
+
+    def _stepped(self, p: Floats, utilities: Floats, slot: int) -> Floats:
+        self.z = self.fairness.move(self.z, p, utilities, slot, self.problem.num_slots)
+        return self.fairness.project(self.z)
 
 
 class DualByRound(Dual):
-    """The dual step with γ_t = α/(u_min^{1+α} t) by the round t, as Algorithm 1 prints it."""
+    """The dual step with γ_t = α/(u_min^{1+α} t) by the round t, as Algorithm 1 prints it.
+
+    Raises:
+        ValueError: The notion's dual is not strongly convex, and its step counts nothing.
+    """
 
     carried = ("round",)
     round = 0
+
+    def __init__(self, problem: Problem, *args: Any, **given: Any) -> None:
+        super().__init__(problem, *args, **given)
+        if not problem.fairness.modulus:
+            raise ValueError(
+                f"step_index='round': the dual step of {problem.fairness} counts neither slots nor "
+                "rounds; leave it out"
+            )
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self.round += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from typing_extensions import Unpack
@@ -22,9 +23,21 @@ class FollowTheLeader(Weighting):
 
     It minimizes Σ_j Ψ(w, θ_j) over the slots j ≤ i played; the round's first slot takes the
     centre utility's, as the dual step does.
+
+    Raises:
+        ValueError: The notion's dual is not strongly convex.
     """
 
     carried = ()
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        if not problem.fairness.modulus:
+            raise ValueError(
+                f"agent 'ftl': with {problem.fairness} Ψ is linear in the priorities, and to "
+                "follow the leader there has a regret that grows with every slot; owo-fmtl and "
+                "hedge are valid"
+            )
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self._sum: Floats | float = 0.0
@@ -70,9 +83,10 @@ class Hedge(Weighting):
 class DualCarried(Dual):
     """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts."""
 
-    carried = ("slots", "p")
+    carried = ("slots", "p", "z")
     slots = 0
     p: Floats | None = None
+    z: Any = None
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         return super().begin_round(batch) if self.p is None else self.p

@@ -52,6 +52,7 @@ class AlphaFair(Smooth):
     alpha: float = 1.0
     constants: str = "corrected"
     name: ClassVar[str] = "alpha"
+    proven: ClassVar[bool] = True  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -176,8 +177,8 @@ class AlphaFair(Smooth):
                 terms = (alpha * p ** (1 - 1 / alpha) - 1) / (1 - alpha)
         return np.where(inside, terms, np.inf)
 
-    def dual_gradient(self, p: Any, u: Any) -> Any:
-        """g^w = ∇_w Ψ = p^{−1/α} − u for α > 0, of numpy arrays and torch tensors alike."""
+    def dual_gradient(self, p: Floats, u: Floats) -> Floats:
+        """g^w = ∇_w Ψ = p^{−1/α} − u for α > 0."""
         if self.alpha == 1:
             return 1 / p - u
         return p ** (-1 / self.alpha) - u
@@ -195,14 +196,20 @@ class AlphaFair(Smooth):
         """γ_1."""
         return 1 / self.modulus
 
-    def step(self, p: Any, u: Any, i: Any) -> Any:
-        """Π_W of a step γ_i = α/(u_min^{1+α} i) along −g^w; of arrays and tensors alike."""
+    def project(self, z: Floats) -> Floats:
+        return z.clip(*self.priority_bounds)
+
+    def move(self, z: Floats, p: Floats, u: Floats, slot: Any, num_slots: int) -> Floats:
+        """A step γ_i = α/(u_min^{1+α} i) along −g^w."""
         if self.alpha == 0:
             return p
         moved = self.dual_gradient(p, u)
-        moved *= self.first_step / i
+        moved *= self.first_step / slot
         moved += p
-        return moved.clip(*self.priority_bounds)
+        return moved
+
+    def described(self) -> dict[str, Any]:
+        return {"name": self.name, "alpha": self.alpha}
 
     @property
     def dual_gradient_bound(self) -> float:

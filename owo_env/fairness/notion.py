@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -36,9 +37,15 @@ class Fairness(ABC):
         num_users: K.
         utility_bounds: (u_min, u_max), which bound P.
         limit: Gradient ascent is stable up to the step limit/(``most``·L).
+        modulus: The strong convexity of Ψ in w on W, of the user who has least; 0 where there is
+            none, ∞ where W is a point.
+        proven: Whether it is known to be what it says. A notion of somebody's own is looked at
+            when it is first used (``proof.py``), unless it says so itself.
     """
 
     limit: ClassVar[float] = 2.0
+    modulus: Any = 0.0
+    proven: bool = False
     num_users: int
     utility_bounds: tuple[float, float]
 
@@ -87,15 +94,38 @@ class Fairness(ABC):
         """C(p) of priorities (..., K), shape (...)."""
         return sum_users(self.conjugate_terms(p))
 
+    @property
+    def priority_box(self) -> tuple[Floats, Floats]:
+        """The least and the largest priority of each user in P, (K,) both."""
+        low, high = self.priority_bounds
+        return np.full(self.num_users, low), np.full(self.num_users, high)
+
     @abstractmethod
-    def step(self, p: Any, u: Any, i: Any) -> Any:
-        """The priorities of the slot after the i-th of a round, eq. 9, within P.
+    def project(self, z: Floats) -> Floats:
+        """The nearest priorities in P, (..., K)."""
+
+    @abstractmethod
+    def move(self, z: Floats, p: Floats, u: Floats, slot: Any, num_slots: int) -> Floats:
+        """Where the dual step leads before it is projected, eq. 9; its projection is played next.
 
         Args:
-            p: Those of slot i, (..., K).
-            u: The utilities of slot i, (..., K).
-            i: The slot's number, from 1.
+            z: What this gave after the slot before, :attr:`start` in a round's first; (..., K).
+            p: The priorities of the slot, (..., K).
+            u: The utilities of the slot, (..., K).
+            slot: Its number i in the round, from 1.
+            num_slots: m.
         """
+
+    def described(self) -> dict[str, Any]:
+        """What ``fairness=`` takes to make this notion again, in plain JSON.
+
+        By default the path of its class and, of a dataclass, its fields.
+        """
+        kind = type(self)
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        own = [f.name for f in fields if f.init and f.name not in ("num_users", "utility_bounds")]
+        path = f"{kind.__module__}:{kind.__qualname__}"
+        return {"name": path, **{name: getattr(self, name) for name in own}}
 
     def with_constants(self, constants: str) -> Fairness:
         """This notion with another choice of constants in its bounds and steps.
@@ -111,7 +141,7 @@ class Fairness(ABC):
 
     @abstractmethod
     def dual_bound(self, num_slots: int) -> float:
-        """Bound (10) on the dual regret R^w of :meth:`step` in a round of so many slots."""
+        """Bound (10) on the dual regret R^w of :meth:`move` in a round of so many slots."""
 
 
 class Smooth(Fairness):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from owo_env import checks
-from owo_env.fairness import AlphaFair, Fairness
+from owo_env.fairness import AlphaFair, Fairness, make_fairness
 from owo_env.problem import Problem
 from owo_env.registry import Registry
 from owo_env.scenarios.base import Batch, Scenario, Stream
@@ -68,7 +68,7 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
     cls, alpha = registry.find(scenario), settings.pop("alpha", None)
     checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_GYM_MAKE)
     made = _looked_at(cls(**settings))
-    made.problem = judged(made.problem, alpha)
+    made.problem = judged(made, alpha)
     return made
 
 
@@ -79,22 +79,34 @@ def _looked_at(scenario: Scenario) -> Scenario:
     return scenario
 
 
-def judged(problem: Problem, alpha: float | None, fairness: Fairness | None = None) -> Problem:
+def judged(
+    scenario: Scenario,
+    alpha: float | None,
+    fairness: str | Mapping[str, Any] | Fairness | None = None,
+) -> Problem:
     """A scenario's problem under the notion of fairness that somebody asks for, if anybody does.
 
     Args:
-        problem: The problem.
+        scenario: Its problem is judged.
         alpha: Short for α-fairness.
-        fairness: Any notion.
+        fairness: Any notion, as :func:`owo_env.fairness.make_fairness` takes it.
 
     Raises:
         ValueError: Both are given, or one does not fit the problem.
+        TypeError: An argument that the notion does not have.
     """
+    problem = scenario.problem
     if alpha is not None and fairness is not None:
-        raise ValueError(f"alpha={alpha!r}: is short for a fairness; give one of the two")
+        raise ValueError(
+            f"alpha={alpha!r}: is short for a fairness, beside fairness={fairness!r}; give one of "
+            "the two (notions with an α take it as their own argument)"
+        )
     if alpha is not None:
-        fairness = AlphaFair(problem.num_users, problem.utility_bounds, alpha)
-    return problem if fairness is None else problem.judged_by(fairness)
+        return problem.judged_by(AlphaFair(problem.num_users, problem.utility_bounds, alpha))
+    if fairness is None:
+        return problem
+    known = problem.num_users, problem.utility_bounds
+    return problem.judged_by(make_fairness(fairness, *known, scenario.user_classes))
 
 
 def reset_options(

@@ -150,6 +150,8 @@ class Scenario(ABC):
         name: The name that ``gym.make(..., scenario=name)`` takes.
         problem: The constants that a learner may know. Its ``fairness`` is what the environment
             takes where nobody says otherwise.
+        user_classes: The class of each user, K names, for contracts by class; None where there
+            are none, or users change places.
         rounds: How many rounds a stream has; None means without end.
         rounds_per_block: How many are drawn at a time.
         proven: Whether streams are known to depend on their generators alone. That of somebody's
@@ -161,6 +163,7 @@ class Scenario(ABC):
 
     name: ClassVar[str]
     problem: Problem
+    user_classes: Sequence[str] | None = None
     rounds: int | None = None
     rounds_per_block: int = 1
     proven: bool = False

@@ -163,6 +163,8 @@ class CsiPrediction(Measured):
             smoothness=max(user.smoothness for user in self.users),
         )
         super().__init__(problem, adversary)
+        if not (self.shuffle or self.drift):
+            self.user_classes = [user.name for user in self.users]
         self._start = np.array([self.classes.index(user) for user in self.users])
         self._names = np.array(names)
         self._profile = np.array([profiles.NAMES.index(user.profile) for user in self.classes])

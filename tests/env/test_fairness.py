@@ -109,7 +109,7 @@ def test_a_batch_has_the_bits_of_its_members(alpha):
 
 def test_where_there_is_no_dual_nothing_is_stepped():
     f, p = notion(0.0), np.ones(3)
-    assert f.step(p, np.array([1.0, 2.0, 3.0]), 1) is p
+    assert f.move(p, p, np.array([1.0, 2.0, 3.0]), 1, 8) is p and (f.project(p) == p).all()
     assert f.dual_bound(8) == 0 and f.priority_bounds == (1, 1)
 
 
