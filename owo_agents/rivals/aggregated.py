@@ -22,6 +22,7 @@ from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
 from owo_env.figure import Figure
+from owo_env.fairness import AlphaFair
 from owo_env.problem import Problem
 from owo_env.registry import load
 
@@ -37,6 +38,7 @@ UNSOLVED = Figure(
     reads="unsolved",
     form="share",
 )
+FAIRGRAD = "owo_agents.rivals.fairgrad:FairGrad"
 _KINDS = {"aggregation": "Aggregator", "scalarization": "Scalarizer"}
 _PROGRAMMING_ERRORS = (TypeError, AttributeError, ImportError, NameError)
 
@@ -200,8 +202,12 @@ def torchjd_class(
         ) from error
     if not callable(found) or (isinstance(found, type) and not issubclass(found, base)):
         raise ValueError(f"{base.__name__.lower()} {path!r}: is no {base.__name__} of TorchJD")
+    if name == FAIRGRAD and type(problem.fairness) is not AlphaFair:
+        raise ValueError(
+            f"FairGrad: is for α-fairness alone, and users are judged by {problem.fairness}"
+        )
     decided: dict[str, dict[str, Any]] = {
-        "owo_agents.rivals.fairgrad:FairGrad": {"alpha": problem.alpha},
+        FAIRGRAD: {"alpha": problem.alpha},
         "NashMTL": {"n_tasks": problem.num_users},
         "CAGrad": {"c": 0.4},  # its authors'
         **{scalarizer: {"shape": problem.num_users} for scalarizer in ("FAMO", "UW", "IMTLL")},
@@ -209,7 +215,7 @@ def torchjd_class(
     return partial(found, **{**decided.get(name, {}), **(options or {})})
 
 
-fairgrad = bound(aggregated, aggregator="owo_agents.rivals.fairgrad:FairGrad")
+fairgrad = bound(aggregated, aggregator=FAIRGRAD)
 nash_mtl = bound(aggregated, aggregator="NashMTL")
 pcgrad = bound(aggregated, aggregator="PCGrad")
 cagrad = bound(aggregated, aggregator="CAGrad")

@@ -24,6 +24,7 @@ from owo_agents.learner.methods import Parts, compose
 from owo_agents.learner.weighting import Constant
 from owo_env import checks
 from owo_env.env import AIRANEnv
+from owo_env.fairness import Smooth
 from owo_env.problem import Problem, problem_of
 from owo_env.vector_env import AIRANVectorEnv
 
@@ -32,29 +33,42 @@ VISIBLE = 2.0
 
 
 class WeightMap:
-    """Actions in [−1, 1]^K ↔ priorities in [1/u_max^α, 1/u_min^α]^K, affine in the logarithm.
+    """Actions in [−1, 1]^K ↔ priorities in P.
+
+    User by user from his least priority to his largest: affine in the logarithm under a smooth
+    notion (α-fairness, contracts), where P is that box, and affine under others, where the point
+    is projected to P.
 
     Raises:
-        ValueError: α = 0, where the interval is the point 1 and there is nothing to control.
+        ValueError: P is a point, as at α = 0, and there is nothing to control.
     """
 
     def __init__(self, problem: Problem) -> None:
-        if problem.alpha == 0:
+        self._fairness = fairness = problem.fairness
+        if fairness.modulus == np.inf:
+            fixed = ", ".join(f"{p:g}" for p in dict.fromkeys(fairness.start.tolist()))
+            named = f"alpha={problem.alpha}" if problem.alpha == 0 else f"fairness {fairness}"
             raise ValueError(
-                "alpha=0.0: every priority is 1 and there are no weights to learn; must be > 0"
+                f"{named}: every priority is {fixed} and there are no weights to learn; must be > 0"
             )
-        self.low, self.high = problem.fairness.priority_bounds
-        self._centre = (np.log(self.high) + np.log(self.low)) / 2
-        self._half = (np.log(self.high) - np.log(self.low)) / 2
+        low, high = fairness.priority_box
+        alike = np.ptp(low) == 0 == np.ptp(high)
+        self.low, self.high = fairness.priority_bounds if alike else (low, high)
+        self._log = isinstance(fairness, Smooth)
+        ends = [np.log(p) if self._log else p for p in (self.low, self.high)]
+        self._centre, self._half = (ends[1] + ends[0]) / 2, (ends[1] - ends[0]) / 2
 
     def priorities(self, action: Floats) -> Floats:
-        """p of an action in [−1, 1]; any shape."""
-        p = np.exp(self._centre + self._half * np.asarray(action, np.float64))
-        return np.minimum(np.maximum(p, self.low), self.high)
+        """p of an action in [−1, 1]; shape (..., K)."""
+        p = self._centre + self._half * np.asarray(action, np.float64)
+        if not self._log:
+            return self._fairness.project(p)
+        return np.minimum(np.maximum(np.exp(p), self.low), self.high)
 
     def actions(self, p: Floats) -> Floats:
-        """The action of priorities p; those outside the interval are clipped."""
-        return np.clip((np.log(p) - self._centre) / self._half, -1.0, 1.0)
+        """The action of priorities p; those outside the box are clipped."""
+        given = np.log(p) if self._log else p
+        return np.clip((given - self._centre) / self._half, -1.0, 1.0)
 
 
 class RoundView:

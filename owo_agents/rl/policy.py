@@ -33,7 +33,8 @@ class Policy:
         layers: (W (out, in), b (out,)) of each layer.
         activation: Between the layers, ``"tanh"`` or ``"relu"``.
         squash: Whether tanh comes last (SAC, TD3), or clipping (PPO).
-        problem: What it was trained for: ``num_users``, ``alpha``, ``utility_bounds``, ``dim``.
+        problem: What it was trained for: ``num_users``, ``alpha``, ``utility_bounds``, ``dim``, and
+            ``fairness`` where it is another than α-fairness.
         training: How it was made: scenario, algorithm, steps, seed, …; plain JSON values.
     """
 
@@ -75,11 +76,13 @@ class Policy:
 
         The number of slots, the mix of users and all that a learner is not told may differ.
         """
-        for name, value in described(problem).items():
-            if value != self.problem[name]:
+        here = described(problem)
+        for name in {**here, **self.problem}:
+            value, theirs = (known.get(name, "α-fairness") for known in (here, self.problem))
+            if value != theirs:
                 raise ValueError(
                     f"the policy was trained on {self.training.get('scenario', 'a scenario')} with "
-                    f"{name}={self.problem[name]}, the environment has {name}={value}: "
+                    f"{name}={theirs}, the environment has {name}={value}: "
                     "train one for it with `owo train-rl`"
                 )
 
@@ -120,11 +123,13 @@ class Policy:
 
 def described(problem: Problem) -> dict[str, Any]:
     """What a policy must find again in any problem that it is to act on; plain JSON values."""
+    notion = problem.fairness.described()
     return {
         "num_users": problem.num_users,
         "alpha": problem.alpha,
         "utility_bounds": [float(u) for u in problem.utility_bounds],
         "dim": problem.dim,
+        **({} if set(notion) == {"name", "alpha"} else {"fairness": notion}),
     }
 
 

@@ -46,7 +46,8 @@ class Result:
     Attributes:
         cell: Its configuration.
         problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``,
-            ``l_max``, ``diameter``, ``gradient_bound``.
+            ``l_max``, ``diameter``, ``gradient_bound``; ``fairness``, as ``gym.make`` takes it,
+            where it is another than α-fairness.
         fairness: F_α of each round, (T,).
         regret: (T,), or None without hindsight.
         utilities: Mean utilities of each round, (T, K).
@@ -91,7 +92,7 @@ class Result:
         shared = [name for name in records[0].extras if all(name in r.extras for r in records)]
         result = cls(
             cell=cell,
-            problem={name: getattr(problem, name) for name in _CONSTANTS},
+            problem=_constants(problem),
             extras={name: _stacked([r.extras[name] for r in records]) for name in shared},
             versions=versions,
             seconds=seconds,
@@ -163,6 +164,13 @@ class Result:
         if short := [name for name, values in result.series() if len(values) != rounds]:
             raise ValueError(f"{', '.join(short)}: not {rounds} rounds long")
         return result
+
+
+def _constants(problem: Problem) -> dict[str, Any]:
+    """What a result keeps of its problem."""
+    kept = {name: getattr(problem, name) for name in _CONSTANTS}
+    notion = problem.fairness.described()
+    return kept if set(notion) == {"name", "alpha"} else {**kept, "fairness": notion}
 
 
 def _stacked(values: Sequence[Any]) -> Array:
