@@ -165,7 +165,7 @@ class Contract(AlphaFair):
         floored, inside = u.clip(u_min, r), np.maximum(u, r)
         short = (u - floored + change).clip(u_min - floored, r - floored)
         above = np.maximum(u - inside + change, r - inside)
-        below = np.minimum(u - u_min + change, 0.0) - np.minimum(u - u_min, 0.0)
+        below = np.where(u < u_min, np.minimum(change, u_min - u), np.minimum(u - u_min + change, 0))
         lower = inside + np.minimum(above, 0.0) - self._d  # the steep end
         growth = np.log1p(np.abs(above) / lower)
         if alpha != 1:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from owo_env.fairness import AlphaFair
+from owo_env.fairness import AlphaFair, make_fairness
 from owo_env.oracle import Fairest, UnsolvedError, fairest_model
 from owo_env.scenarios import make_scenario
 
@@ -297,3 +297,52 @@ def test_faces_do_not_alternate_for_ever():
         rounds = [np.moveaxis(a[..., 0], -1, 1) for a in (H, b, s)]
         found = solve(*rounds, alpha=1.0, **SINUSOID)
         assert found.iterations.max() <= 60
+
+
+CONTRACTS = [
+    {"name": "alpha", "weights": [4.0, 1.0, 1.0, 100.0]},
+    {"name": "nash", "disagreement": [0.25, 0.39, 0.0, -1.0]},
+    {"name": "min-rate", "floor": 0.6, "penalty": 10.0},
+    {"name": "min-rate", "floor": [0.5, 0.7, 0.9, 1.1], "alpha": 2.0, "penalty": 1000.0},
+    {"name": "min-rate", "floor": 0.6, "alpha": 0.0},
+    {"name": "alpha", "alpha": 5.0, "disagreement": 0.3, "floor": 0.5},
+]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=str)
+def test_contracts(contract):
+    f = make_fairness(contract, 4, (0.4, 1.25))
+    H, b, s = channels(200, 4, seed=7)
+    given_ = dict(l_max=1.25, bounds=(-2.0, 2.0), anchor=np.zeros(4))
+    found = fairest_model(H.transpose(2, 3, 1, 0), b.T, s.T, fairness=f, **given_)
+    assert found.kkt.max() <= 1e-9
+
+    def value(theta, i):
+        loss = np.einsum("i,kij,j->k", theta, H[i], theta) - 2 * b[i] @ theta + s[i]
+        u = 1.25 - loss
+        slope = 2 * f.priorities(u) @ (b[i] - H[i] @ theta)
+        return -f.value(u), -slope
+
+    for i in range(12):
+        theirs = minimize(
+            value, np.zeros(4), (i,), "SLSQP", jac=True, bounds=[(-2.0, 2.0)] * 4, tol=1e-13
+        )
+        assert found.fairness[i] >= -theirs.fun - 1e-8 * (1 + abs(theirs.fun))
+    alone = [
+        fairest_model(
+            *(a[..., [i]] for a in (H.transpose(2, 3, 1, 0), b.T, s.T)), fairness=f, **given_
+        )
+        for i in range(20)
+    ]
+    assert all((one.model[:, 0] == found.model[:, i]).all() for i, one in enumerate(alone))
+
+
+def test_a_contract_that_asks_for_nothing_is_alpha_fairness():
+    H, b, s = channels(50, 4, seed=8)
+    arrays_ = H.transpose(2, 3, 1, 0), b.T, s.T
+    given_ = dict(l_max=1.25, bounds=(-2.0, 2.0), anchor=np.zeros(4))
+    plain = fairest_model(*arrays_, fairness=AlphaFair(4, (0.4, 1.25), 2.0), **given_)
+    weighted = make_fairness({"name": "alpha", "alpha": 2.0, "weights": 1.0}, 4, (0.4, 1.25))
+    np.testing.assert_allclose(
+        fairest_model(*arrays_, fairness=weighted, **given_).utilities, plain.utilities, atol=1e-9
+    )
