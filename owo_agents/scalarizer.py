@@ -72,9 +72,8 @@ class DualScalarizer(Scalarizer, Stateful):
         if fairness is not None and alpha is not None:
             raise ValueError(f"alpha={alpha!r}: is short for a fairness; give one of the two")
         if fairness is None:
-            self.fairness: Fairness = AlphaFair(users, utility_bounds, 1.0 if alpha is None else alpha)
-        else:
-            self.fairness = make_fairness(fairness, users, utility_bounds)
+            fairness = AlphaFair(users, utility_bounds, 1.0 if alpha is None else alpha)
+        self.fairness = make_fairness(fairness, users, utility_bounds)
         low, high = self.fairness.utility_bounds
         self.max_loss = checks.number("max_loss", max_loss, low=low, high=high, open_low=True)
         if num_slots is None and not self.fairness.modulus:

@@ -62,9 +62,7 @@ def regrets(given: dict[str, Any], agent: str, rounds: int, seeds: Any, **option
         regret = [np.mean([record.regret for record in run]) for run in runs]
         worst = [np.mean([record.utilities.min() for record in run]) for run in runs]
         return np.array(regret), np.array(worst)
-    envs: Any = gym.make_vec(
-        ENVIRONMENT, num_envs=len(seeds), autoreset_mode="Disabled", **given
-    )
+    envs: Any = gym.make_vec(ENVIRONMENT, num_envs=len(seeds), autoreset_mode="Disabled", **given)
     made = owo_agents.make(agent, envs, **options)
     records = list(owo_agents.play(envs, made, rounds, seed=list(seeds)))
     lowest = [record.utilities.min(axis=-1) for record in records]

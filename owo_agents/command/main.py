@@ -57,6 +57,7 @@ from owo_agents.command.train_rl import train_rl
 from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
 from owo_env import checks, files
+from owo_env.fairness import registry as fairness_notions
 from owo_env.scenarios import traces
 
 app = typer.Typer(
@@ -70,9 +71,10 @@ app = typer.Typer(
 
 @app.command("list")
 def list_() -> None:
-    """List scenarios, agents and suites."""
+    """List scenarios, notions of fairness, agents and suites."""
     for title, found in (
         ("Scenarios", owo_env.scenario_names()),
+        ("Notions of fairness (--set fairness=NAME)", fairness_notions.names()),
         ("Agents", owo_agents.names()),
         ("Suites", suite.names()),
     ):
@@ -163,6 +165,10 @@ def bench(
         bool,
         typer.Option("--tune", help="Then again, step sizes tuned on seeds that no table shows."),
     ] = False,
+    tune_starts: Annotated[
+        bool,
+        typer.Option("--tune-starts", help="As --tune, and of each method the outer loop as well."),
+    ] = False,
     ray_address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster, for --backend ray.")
     ] = None,
@@ -178,8 +184,8 @@ def bench(
         play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
     folder = out or Path("results") / whole.name
     with stopping(folder):
-        if tune:
-            chosen = whole = tuned(chosen, folder, play)
+        if tune or tune_starts:
+            chosen = whole = tuned(chosen, folder, play, tune_starts)
         store, outcome = execute(
             chosen, whole, folder, functools.partial(play, force=force), tensorboard
         )
@@ -264,7 +270,7 @@ def execute(
     return store, play(chosen.cells(), store, callbacks=callbacks)
 
 
-def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome]) -> Suite:
+def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome], starts: bool) -> Suite:
     """The suite followed by its tuned repetition; the tuning runs are kept in the folder's own."""
     with refusing():
         runner.validate(chosen)
@@ -276,7 +282,7 @@ def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome]) -> S
         if play(cells, store, callbacks=[bars]).interrupted:
             raise typer.Exit(130)
 
-    return tuning.tune(chosen, store, run_all)
+    return tuning.tune(chosen, store, run_all, starts)
 
 
 def show_rounds(cell: Cell) -> None:

@@ -106,6 +106,8 @@ def show(boards: Sequence[Board]) -> None:
     for together in by_experiment(boards):
         if len(together) > 1:
             console.print(tables.grid_table(together))
+            if (judged := tables.judged_table(together)) is not None:
+                console.print(judged)
             for text, words in claims.tally(together).items():
                 counts = ", ".join(f"{word} at {count}" for word, count in words.items())
                 line = f"{text}: {counts} of {len(together)} points"

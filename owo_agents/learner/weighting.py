@@ -50,7 +50,8 @@ class Constant(Weighting):
 
     Args:
         problem: The problem.
-        shares: K shares ≥ 0, of any sum; default equal.
+        shares: K shares ≥ 0, of any sum; default those of the notion's centre priorities, which
+            are equal but under a contract.
         total: Σ_k p_k, to which they are scaled; default K·((u_min + u_max)/2)^−α, where OWO-FMTL
             starts.
 
@@ -65,7 +66,8 @@ class Constant(Weighting):
     ) -> None:
         super().__init__(problem)
         if shares is None:
-            shares = [1.0] * problem.num_users
+            centre = problem.fairness.start
+            shares = centre.tolist() if np.ptp(centre) else [1.0] * problem.num_users
         found = _vector("shares (or weights)", shares, problem.num_users)
         if not found.any():
             raise ValueError(f"shares (or weights)={list(shares)!r}: at least one must be positive")

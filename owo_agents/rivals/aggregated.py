@@ -21,8 +21,8 @@ from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
-from owo_env.figure import Figure
 from owo_env.fairness import AlphaFair
+from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.registry import load
 

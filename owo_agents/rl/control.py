@@ -53,7 +53,8 @@ class WeightMap:
             )
         low, high = fairness.priority_box
         alike = np.ptp(low) == 0 == np.ptp(high)
-        self.low, self.high = fairness.priority_bounds if alike else (low, high)
+        self.low: Any = fairness.priority_bounds[0] if alike else low
+        self.high: Any = fairness.priority_bounds[1] if alike else high
         self._log = isinstance(fairness, Smooth)
         ends = [np.log(p) if self._log else p for p in (self.low, self.high)]
         self._centre, self._half = (ends[1] + ends[0]) / 2, (ends[1] - ends[0]) / 2

@@ -52,51 +52,50 @@ class Contract(AlphaFair):
         checks.one_of("constants", self.constants, ("corrected",))
         (u_min, u_max), users = self.utility_bounds, self.num_users
         floor = u_min if self.floor is None else self.floor
-        for name, value in (
-            ("weights", checks.one_each("weights", self.weights, users, low=0, open_low=True)),
-            (
-                "disagreement",
-                checks.one_each("disagreement", self.disagreement, users, high=u_min, open_high=True),
-            ),
-            ("floor", checks.one_each("floor", floor, users, high=u_max, open_high=True)),
-            ("penalty", checks.number("penalty", self.penalty, low=0.0)),
-        ):
-            object.__setattr__(self, name, value)
-        decades = [math.log10(u_min - max(self.disagreement)), math.log10(u_max - min(self.disagreement))]
-        self._check_power("u − disagreement", -self.alpha, self.alpha * max(map(abs, decades)))
+        limits: tuple[tuple[str, Each, dict[str, Any]], ...] = (
+            ("weights", self.weights, {"low": 0.0, "open_low": True}),
+            ("disagreement", self.disagreement, {"high": u_min, "open_high": True}),
+            ("floor", floor, {"high": u_max, "open_high": True}),
+        )
+        for name, value, allowed in limits:
+            object.__setattr__(self, name, checks.one_each(name, value, users, **allowed))
+        penalty = checks.number("penalty", self.penalty, low=0.0)
+        object.__setattr__(self, "penalty", penalty)
+        decades = abs(np.log10([u_min - self._d.max(), u_max - self._d.min()])).max()
+        self._check_power("u − disagreement", -self.alpha, self.alpha * float(decades))
+
+    def _asked(self) -> dict[str, tuple[float, ...]]:
+        """Weights, disagreement and floor, each only where it asks for something."""
+        nothing = {"weights": 1.0, "disagreement": 0.0, "floor": self.utility_bounds[0]}
+        given = {name: getattr(self, name) for name in nothing}
+        return {n: values for n, values in given.items() if set(values) != {nothing[n]}}
 
     def __str__(self) -> str:
         parts = [super().__str__()]
-        for said, values, nothing in (
-            ("weights", self.weights, 1.0),
-            ("over", self.disagreement, 0.0),
-            ("at least", self.floor, self.utility_bounds[0]),
-        ):
-            if any(value != nothing for value in values):
-                shown = values if len(set(values)) > 1 else values[:1]
-                parts.append(f"{said} {':'.join(f'{value:g}' for value in shown)}")
+        for name, values in self._asked().items():
+            shown = values if len(set(values)) > 1 else values[:1]
+            parts.append(f"{name} {':'.join(f'{value:g}' for value in shown)}")
         return ", ".join(parts)
 
     def described(self) -> dict[str, Any]:
-        given = {"weights": 1.0, "disagreement": 0.0, "floor": self.utility_bounds[0]}
-        own = {name: getattr(self, name) for name in given}
-        told = {n: list(v) for n, v in own.items() if any(one != given[n] for one in v)}
-        return {**super().described(), **told, **({"penalty": self.penalty} if self.penalty else {})}
+        asked = {name: list(values) for name, values in self._asked().items()}
+        penalty = {"penalty": self.penalty} if self.penalty else {}
+        return {**super().described(), **asked, **penalty}
 
     # The constants of the formulas, (K,).
 
     @functools.cached_property
     def _c(self) -> Floats:
-        return np.array(self.weights)
+        return np.asarray(self.weights)
 
     @functools.cached_property
     def _d(self) -> Floats:
-        return np.array(self.disagreement)
+        return np.asarray(self.disagreement)
 
     @functools.cached_property
     def _r(self) -> Floats:
         """The floor; one below u_min binds nobody."""
-        return np.maximum(self.floor, self.utility_bounds[0])
+        return np.maximum(np.asarray(self.floor), self.utility_bounds[0])
 
     @functools.cached_property
     def _q(self) -> Floats:
@@ -165,7 +164,9 @@ class Contract(AlphaFair):
         floored, inside = u.clip(u_min, r), np.maximum(u, r)
         short = (u - floored + change).clip(u_min - floored, r - floored)
         above = np.maximum(u - inside + change, r - inside)
-        below = np.where(u < u_min, np.minimum(change, u_min - u), np.minimum(u - u_min + change, 0))
+        below = np.where(
+            u < u_min, np.minimum(change, u_min - u), np.minimum(u - u_min + change, 0)
+        )
         lower = inside + np.minimum(above, 0.0) - self._d  # the steep end
         growth = np.log1p(np.abs(above) / lower)
         if alpha != 1:

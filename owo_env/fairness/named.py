@@ -47,9 +47,7 @@ def min_rate(
         if r <= u_min:
             raise ValueError(f"floor={floor!r}: must be above u_min={u_min:g}, or binds nobody")
     checks.number("penalty", penalty, low=0.0, open_low=True)
-    return Contract(
-        num_users, utility_bounds, alpha, weights=weights, floor=floor, penalty=penalty
-    )
+    return Contract(num_users, utility_bounds, alpha, weights=weights, floor=floor, penalty=penalty)
 
 
 def _objection(found: Any) -> str | None:

@@ -122,7 +122,9 @@ class Fairness(ABC):
         By default the path of its class and, of a dataclass, its fields.
         """
         kind = type(self)
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        fields: Sequence[dataclasses.Field[Any]] = ()
+        if dataclasses.is_dataclass(self):
+            fields = dataclasses.fields(self)
         own = [f.name for f in fields if f.init and f.name not in ("num_users", "utility_bounds")]
         path = f"{kind.__module__}:{kind.__qualname__}"
         return {"name": path, **{name: getattr(self, name) for name in own}}

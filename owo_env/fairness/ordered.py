@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Ordered(Fairness):
     def __post_init__(self) -> None:
         users = checks.whole("num_users", self.num_users, low=1)
         omega = checks.one_each("weights", list(self.omega), users, low=0.0)
-        for j, (larger, smaller) in enumerate(zip(omega, omega[1:])):
+        for j, (larger, smaller) in enumerate(itertools.pairwise(omega)):
             if smaller > larger:
                 raise ValueError(
                     f"weights[{j + 1}]={smaller:g}: must be at most weights[{j}]={larger:g}, since "

@@ -81,10 +81,19 @@ CASES = {
     "weights": {"name": "alpha", "weights": [4.0, 1.0, 2.0, 0.5]},
     "weights, α = 2": {"name": "alpha", "alpha": 2.0, "weights": [4.0, 1.0, 2.0, 0.5]},
     "nash": {"name": "nash", "disagreement": 0.25},
-    "nash by user": {"name": "nash", "disagreement": [0.25, 0.0, -1.0, 0.3], "weights": [1, 2, 3, 4]},
+    "nash by user": {
+        "name": "nash",
+        "disagreement": [0.25, 0.0, -1.0, 0.3],
+        "weights": [1, 2, 3, 4],
+    },
     "min-rate": {"name": "min-rate", "floor": 0.6},
     "min-rate, α = 0": {"name": "min-rate", "floor": 0.6, "alpha": 0.0},
-    "min-rate by user": {"name": "min-rate", "floor": [0.5, 0.7, 0.9, 1.1], "alpha": 2, "penalty": 50},
+    "min-rate by user": {
+        "name": "min-rate",
+        "floor": [0.5, 0.7, 0.9, 1.1],
+        "alpha": 2,
+        "penalty": 50,
+    },
     "a kink at the floor": {"name": "alpha", "floor": 0.6},
     "max-min": "max-min",
     "cvar ½": {"name": "cvar", "share": 0.5},
@@ -226,7 +235,9 @@ def test_the_modulus_holds_user_by_user_and_is_attained(name):
     f = notion(name)
     low, high = f.priority_box
     p = low + np.linspace(0, 1, 2001)[:, None] * (high - low)
-    rise = -np.diff(f.dual_gradient(p, np.zeros(K)), axis=0) / np.maximum(np.diff(p, axis=0), 1e-300)
+    rise = -np.diff(f.dual_gradient(p, np.zeros(K)), axis=0) / np.maximum(
+        np.diff(p, axis=0), 1e-300
+    )
     steep = rise.min(axis=0)
     inner = high > low
     assert (steep >= f.moduli * (1 - 1e-6))[inner].all()
@@ -251,7 +262,12 @@ def dual_played(f, m, utilities=None):
     It serves those worst whom the learner weights least, as far as the learner's own sum says so.
     """
     problem = owo_env.Problem(
-        num_users=K, dim=1, num_slots=m, utility_bounds=BOUNDS, initial_model=np.zeros(1), fairness=f
+        num_users=K,
+        dim=1,
+        num_slots=m,
+        utility_bounds=BOUNDS,
+        initial_model=np.zeros(1),
+        fairness=f,
     )
     dual = Dual(problem)
     p, played, seen = dual.begin_round(()), [], []
@@ -290,7 +306,7 @@ def test_following_the_leader_would_not(name):
     problem = dual_played(f, m, np.array(seen))[0]
     terms = regret.certify(problem, np.array(played), np.array(seen), np.array(seen))
     assert terms.dual_regret > 3 * f.dual_bound(m)
-    with pytest.raises(ValueError, match="agent 'ftl'.*linear"):
+    with pytest.raises(ValueError, match=r"agent 'ftl'.*linear"):
         owo_agents.make("ftl", gym.make(ID, scenario="csi-prediction", fairness=f))
 
 
@@ -426,7 +442,7 @@ def test_bad_input_is_named(fairness, error, message):
 
 
 def test_alpha_beside_a_notion_is_refused():
-    with pytest.raises(ValueError, match="alpha=2.0: is short for a fairness, beside.*max-min"):
+    with pytest.raises(ValueError, match=r"alpha=2.0: is short for a fairness, beside.*max-min"):
         gym.make(ID, scenario="csi-prediction", fairness="max-min", alpha=2.0)
 
 
@@ -445,7 +461,7 @@ def test_weights_by_class_follow_the_users():
     )
     assert env.unwrapped.problem.fairness.weights == (4.0, 1.0, 1.0, 1.0)
     given = {"name": "alpha", "weights": {"edge": 4.0, "vehicle": 1.0}}
-    with pytest.raises(ValueError, match="class in weights 'vehicle'.*vehicular"):
+    with pytest.raises(ValueError, match=r"class in weights 'vehicle'.*vehicular"):
         gym.make(ID, scenario="csi-prediction", shuffle=False, fairness=given)
     given = {"name": "alpha", "weights": {"edge": 4.0}}
     with pytest.raises(ValueError, match="nothing for vehicular"):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from owo_agents.benchmark.figures.judged import notion_of
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.run.results import Result
 from owo_env import regret
-from owo_env.fairness import make_fairness, registry
 from owo_env.problem import Problem
 
 TOLERANCE = 1e-9  # round-off of sums over the slots of a round
@@ -41,12 +41,8 @@ class Check:
 def _problem(result: Result) -> Problem | None:
     """The problem's constants as far as a result keeps them; None under a notion not our own."""
     given = {**result.problem, "initial_model": np.zeros(result.problem["dim"])}
-    if (notion := given.pop("fairness", None)) is not None:
-        if notion["name"] not in registry.entries:  # a stranger's file imports nothing
-            return None
-        users, bounds = given["num_users"], tuple(given["utility_bounds"])
-        given["fairness"] = make_fairness(notion, users, bounds)
-    return Problem(**given)
+    notion = notion_of(result)
+    return None if notion is None else Problem(**{**given, "fairness": notion})
 
 
 def checks_of(results: Iterable[Result]) -> list[Check]:

@@ -343,9 +343,9 @@ def _numeric_key(boards: Sequence[Board]) -> str | None:
     """The numeric key of the grid with the most values, if one has two or more."""
     counts = {}
     for key in boards[0].variant.point if boards else ():
-        values = {board.variant.point[key] for board in boards}
-        if len(values) > 1 and all(isinstance(v, int | float) for v in values):
-            counts[key] = len(values)
+        values = [board.variant.point[key] for board in boards]
+        if all(isinstance(v, int | float) for v in values) and len(set(values)) > 1:
+            counts[key] = len(set(values))
     return max(counts, key=counts.__getitem__, default=None)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, settled
 from owo_agents.benchmark.report.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.report.frontier import frontier
+from owo_agents.benchmark.report.tables import judged_lines
 from owo_agents.benchmark.suite.plan import Experiment
 
 
@@ -20,12 +21,15 @@ class Section:
         across: Charts that compare the points of its grid.
         boards: The leaderboard of each point, with its own charts.
         left_out: Runs that the charts leave out, since they diverged.
+        judged: What was learned under one notion of fairness judged by another: a header and
+            lines; empty unless its grid is of notions.
     """
 
     experiment: Experiment
     across: list[Chart]
     boards: list[tuple[Board, list[Chart]]]
     left_out: list[str]
+    judged: list[list[str]]
 
     def charts(self) -> Iterator[tuple[str, Chart]]:
         """Every chart after the title of what it is about."""
@@ -53,7 +57,8 @@ def sections(boards: Sequence[Board]) -> list[Section]:
             for name in names
         ]
         marked = [_marked(chart, out) for chart in across]
-        found.append(Section(together[0].experiment, marked, own, out))
+        judged = judged_lines(left) if left else []
+        found.append(Section(together[0].experiment, marked, own, out, judged))
     return found
 
 

@@ -18,7 +18,7 @@ import markupsafe
 import yaml
 from jinja2.utils import htmlsafe_json_dumps
 
-from owo_agents.benchmark.figures import certificates, claims
+from owo_agents.benchmark.figures import certificates, claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.statistics import SAME
 from owo_agents.benchmark.report import inert, tables
@@ -69,6 +69,7 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         rule=claims.RULE,
         verdicts=tables.verdicts,
         checks=_checks,
+        judged=judged.MEANING,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from owo_agents.benchmark.figures import claims
-from owo_agents.benchmark.figures.leaderboard import Board, Row
+from owo_agents.benchmark.figures import claims, judged
+from owo_agents.benchmark.figures.leaderboard import Board, Row, by_experiment
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME, Estimate
 from owo_agents.benchmark.report import inert
+from owo_agents.benchmark.suite.values import words
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
@@ -135,7 +136,7 @@ def grid_table(boards: Sequence[Board]) -> Table:
     for label in labels:
         table.add_column(label, justify="right")
     for board in boards:
-        point = [str(board.variant.point[key]) for key in keys]
+        point = [words(board.variant.point[key]) for key in keys]
         rows = [board.row(label) for label in labels]
         figures = [None if row is None else row.figures.get(board.headline.key) for row in rows]
         digits = board.headline.digits
@@ -143,9 +144,45 @@ def grid_table(boards: Sequence[Board]) -> Table:
     return table
 
 
+def judged_lines(boards: Sequence[Board]) -> list[list[str]]:
+    """What was learned under one notion, judged by another: a header and lines; maybe empty."""
+    matrix = judged.matrix(boards)
+    digits = boards[0].headline.digits
+    lines = [
+        [learned, *(figure_text(found.get(by), digits, spread=False) for by in matrix)]
+        for learned, found in matrix.items()
+    ]
+    return [["learned under ↓, judged by →", *matrix], *lines] if lines else []
+
+
+def judged_title(boards: Sequence[Board]) -> str:
+    """What :func:`judged_lines` shows."""
+    experiment = boards[0].experiment
+    return f"{experiment.title}: {experiment.baseline} learned under one notion, judged by another"
+
+
+def judged_table(boards: Sequence[Board]) -> Table | None:
+    """:func:`judged_lines` for a terminal."""
+    if not (lines := judged_lines(boards)):
+        return None
+    table = _titled(judged_title(boards))
+    table.caption = judged.MEANING
+    for place, title in enumerate(lines[0]):
+        table.add_column(title, justify="right" if place else "left")
+    for line in lines[1:]:
+        table.add_row(*line)
+    return table
+
+
 def markdown(boards: Sequence[Board]) -> str:
-    """One table a leaderboard."""
-    return "\n".join(map(_markdown, boards))
+    """One table a leaderboard, and one an experiment whose grid is of notions of fairness."""
+    texts: list[str] = []
+    for together in by_experiment(boards):
+        texts += map(_markdown, together)
+        if lines := judged_lines(together):
+            title = inert.markdown(judged_title(together))
+            texts.append(f"## {title}\n\n{judged.MEANING}\n\n{_pipes(lines, '--:')}")
+    return "\n".join(texts)
 
 
 def _markdown(board: Board) -> str:

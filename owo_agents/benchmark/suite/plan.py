@@ -9,6 +9,7 @@ from typing import Any
 
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.digest import absolute, data_digest, join
+from owo_agents.benchmark.suite.values import words
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Variant:
     @property
     def label(self) -> str:
         """The grid point in words; empty without a grid."""
-        return ", ".join(f"{key}={value}" for key, value in self.point.items())
+        return ", ".join(f"{key}={words(value)}" for key, value in self.point.items())
 
 
 @dataclass(frozen=True)

@@ -77,3 +77,11 @@ def plain(argument: str, value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [plain(argument, inner) for inner in value]
     raise ValueError(f"{argument}={value!r}: must be made of numbers, texts, lists and mappings")
+
+
+def words(value: Any) -> str:
+    """A setting for people: a mapping with a name as its name and what it is given."""
+    if isinstance(value, Mapping) and "name" in value:
+        given = (f"{key}={words(v)}" for key, v in value.items() if key != "name")
+        return " ".join([str(value["name"]), *given])
+    return str(value)

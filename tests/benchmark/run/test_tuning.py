@@ -96,6 +96,31 @@ def test_every_method_has_the_same_grid_and_some_have_none():
     assert default.untuned == ()
 
 
+def test_the_outer_loop_is_tuned_where_it_is_asked_for():
+    """Each has a grid of its own; a method whose start is given, or that has none, keeps it."""
+    agents = {"owo-fmtl": None, "srl": None, "cws": {"initialization": "reptile"}}
+    land = Landscape(ETA)
+    near = land.run
+
+    def run(cells):  # with `continue` all is a little better
+        near(cells)
+        for cell in cells:
+            if cell.arguments.get("initialization") == "continue":
+                result = land.results[cell.key]
+                values = vars(result) | {"fairness": result.fairness + 0.1}
+                land.results[cell.key] = Result(**values)
+
+    tuned = tuning.tune(small(**agents), land, run, starts=True).experiments[1]
+    tried = {(c.agent, c.arguments.get("initialization")) for c in land.cells}
+    starts = {("owo-fmtl", start) for start in tuning.STARTS}
+    assert tried == starts | {("srl", None), ("cws", "reptile")}
+    assert tuned.agents["owo-fmtl"].arguments["initialization"] == "continue"
+    assert tuned.agents["cws"].arguments["initialization"] == "reptile"
+    assert "outer loops tuned" in tuned.title and ", continue" in tuned.notes
+    default = tuning.tune(small(**agents), land, run).experiments[1]
+    assert "initialization" not in default.agents["owo-fmtl"].arguments
+
+
 def test_tables_say_who_is_not_tuned(tmp_path):
     tuned = replace(small(**{"owo-fmtl": None, "frozen": None}).experiments[0], untuned=("frozen",))
     chosen = replace(small(), experiments=(tuned,))
