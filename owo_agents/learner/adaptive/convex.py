@@ -11,7 +11,7 @@ from owo_agents.agent import Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.experts import Experts
-from owo_agents.learner.adaptive.leader import Leader
+from owo_agents.learner.adaptive.leader import dual_of
 from owo_agents.learner.adaptive.starts import Starts
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.weighting import Constant
@@ -100,7 +100,7 @@ class ConvexAdaptive(StreamsLast):
         self._grid = tuple(leaders), tuple(trackers), curvature, reweight
         self._main = tuple(leaders).index(1.0)
         self._names = [f"leader {c:g}" for c in leaders] + [f"tracker {c:g}" for c in trackers]
-        self.dual = Leader(problem) if dual == "leader" else Constant(problem)
+        self.dual = dual_of(problem) if dual == "leader" else Constant(problem)
         self.pull = Pull()
         self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
         self.starts = Starts(tuple(outer_rates))

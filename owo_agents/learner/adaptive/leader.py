@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from owo_agents.agent import Floats
-from owo_agents.learner.weighting import Weighting
+from owo_agents.learner.weighting import Dual, Weighting
+from owo_env.problem import Problem
 
 
 class Leader(Weighting):
@@ -38,3 +39,8 @@ class Leader(Weighting):
     def leading(self, means: Floats) -> Floats:
         """∂F/∂u at mean utilities, none above u_max; (..., K)."""
         return self.problem.fairness.priorities(np.minimum(means, self.problem.utility_bounds[1]))
+
+
+def dual_of(problem: Problem, leader: type[Weighting] = Leader) -> Weighting:
+    """The dual by the leader; where that is no valid step (ordered notions) by the notion's own."""
+    return leader(problem) if problem.fairness.modulus else Dual(problem)

@@ -15,7 +15,7 @@ import numpy as np
 from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
-from owo_agents.learner.adaptive.leader import Leader
+from owo_agents.learner.adaptive.leader import dual_of
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -138,7 +138,7 @@ class NetworkAdaptive(Agent):
     def __init__(self, problem: Problem, starts: tuple[str, ...] = STARTS) -> None:
         super().__init__(problem)
         self.step, self.starts = AdaptiveStep(problem.initial_model), MixedStarts(starts)
-        self.dual = Leader(problem)
+        self.dual = dual_of(problem)
         self._slot: int | None = None
 
     def begin_round(self, obs: Observation, info: Info) -> None:

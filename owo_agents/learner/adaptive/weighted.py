@@ -16,6 +16,7 @@ import numpy as np
 
 from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
+from owo_agents.learner.adaptive.leader import dual_of
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
@@ -42,7 +43,7 @@ class WeightedAdaptive(StreamsLast):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self.dual = PriorSlotLeader(problem)
+        self.dual = dual_of(problem, PriorSlotLeader)
         self.matrices = problem.dim <= MATRIX_DIM
         constant, falling = np.zeros(len(SCALES)), np.ones(len(SCALES))
         whole = np.zeros(len(MATRIX_SCALES) if self.matrices else 0)
