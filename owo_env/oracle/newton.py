@@ -1,4 +1,4 @@
-"""The fairest model in hindsight (paper eq. 2) for least squares: a batched projected Newton.
+"""The fairest model of least squares under a smooth notion: a batched projected Newton.
 
 A round's mean utilities are ū_k(θ) = l_max − (θᵀH_kθ − 2b_kᵀθ + s_k), so the cost of a solve does
 not depend on the number of slots. Many rounds are solved side by side, in coordinates of their own.
@@ -10,18 +10,17 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from owo_env import checks
 from owo_env.fairness import Smooth
 from owo_env.oracle.elimination import solve_positive
 from owo_env.oracle.rounds import (
+    UNSOLVED,
     Points,
     Rounds,
     largest,
     put,
-    reason,
-    scaled,
+    refuse_unsolved,
     sum_up,
     sum_users,
     take,
@@ -34,31 +33,14 @@ MAX_ITERATIONS = 500  # of a million rounds with m = 1 … 8 the slowest takes 3
 SHORTER = [0.5 ** np.arange(i, i + 8) for i in range(1, 41, 8)]  # step lengths, tried 8 by 8
 LONGEST = 1e3  # times Newton's step
 TOLERANCE = 1e-11  # of the KKT residual, in units of the round
-PULLED, UNSOLVED = 1e-10, 1e-8  # above this the pull is felt; it is an error; in the same units
+PULLED = 1e-10  # above this the pull is felt; in the same units
 DEGREE = 4.0  # by this factor u_min is lowered to where it belongs, in rounds that resist
 FIRST_PULL, NEXT_PULL, LAST_PULL = 1e-4, 1e-4, 1e-12  # ε towards the anchor
 NO_PULL = 1e-15  # just enough to solve with
-FAR = 1e5  # size of a model, in units of the targets, with rounding of 1e-6 in a utility
 SETTLED = 1e-3  # relative length of a step that is left untaken at the end
 NEAR_BOUND = 1e-2  # largest width of the strip along a bound that may count as the bound itself
 ARMIJO = 1e-4
 ROUND_OFF = 4e-15
-
-
-class UnsolvedError(ArithmeticError):
-    """No fairest model was found in a round of a batch.
-
-    Attributes:
-        index: The round's place in the batch, from 0.
-        why: What is known of the reason.
-    """
-
-    def __init__(self, index: int, why: str) -> None:
-        super().__init__(index, why)
-        self.index, self.why = index, why
-
-    def __str__(self) -> str:
-        return f"no fairest model found for round {self.index} of the batch: {self.why}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,92 +63,53 @@ class Fairest:
     iterations: NDArray[np.int64]
 
 
-def fairest_model(
-    H: ArrayLike,
-    b: ArrayLike,
-    s: ArrayLike,
-    *,
-    fairness: Smooth,
-    l_max: float,
-    bounds: tuple[float, float] | None,
-    anchor: ArrayLike,
-) -> Fairest:
-    """Maximize F(ū(θ)) over Θ for B rounds, F continued along its tangent below u_min.
+def solve(rounds: Rounds[Smooth]) -> Fairest:
+    """Maximize F, continued along its tangent below u_min.
 
-    Where θ* is not unique, the one nearest to ``anchor`` is taken, to about three digits, by a pull
-    of ε Σp ‖D(θ − anchor)‖²/2 with D² the diagonal of Σ_k H_k, so that no unit matters.
-
-    Args:
-        H: Mean xxᵀ of each user, positive semidefinite, shape (d, d, K, B).
-        b: Mean xy, shape (d, K, B).
-        s: Mean y², shape (K, B).
-        fairness: What to maximize.
-        l_max: The utility of a perfect prediction.
-        bounds: Θ as the cube [low, high]^d; None means unbounded.
-        anchor: The point that ties are broken towards, shape (d,); where the search starts.
+    Where θ* is not unique, the one nearest to the anchor is taken, to about three digits, by a pull
+    of ε Σp ‖D(θ − anchor)‖²/2.
 
     Raises:
-        ValueError: An argument has a wrong shape, is not finite or outside its domain.
         UnsolvedError: A round could not be solved.
     """
-    H, b, s, anchor = (np.ascontiguousarray(array, float) for array in (H, b, s, anchor))
-    _check_arrays(H, b, s, anchor)
-    if fairness.num_users != len(s):
-        raise ValueError(f"fairness is of {fairness.num_users} users: b is of {len(s)}")
-    low, high = -np.inf, np.inf
-    if bounds is not None:
-        low = checks.number("bounds[0]", bounds[0])
-        high = checks.number("bounds[1]", bounds[1], low=low, open_low=True)
-    scale, rounds = scaled(H, b, s, anchor, low, high, checks.number("l_max", l_max), fairness)
-    # What overflows on the way is no good to the line search, and in the end the residual judges.
-    with np.errstate(all="ignore"):
-        models, iterations = _solve(rounds, rounds.project(rounds.anchor), FIRST_PULL)
-        found, kkt = rounds.judged(models)
-        for solve_again, above in ((_unpulled, PULLED), (_by_degrees, UNSOLVED)):
-            hard = np.flatnonzero(kkt > above)
-            if hard.size:
-                tried, more = solve_again(take(rounds, hard), models[:, hard])
-                iterations[hard] += more
-                better = take(rounds, hard).judged(tried)[1] < kkt[hard]
-                models[:, hard[better]] = tried[:, better]
-                found, kkt = rounds.judged(models)
-    far = largest(models) / rounds.size
-    for worst in np.flatnonzero((kkt > UNSOLVED) | (far > FAR))[:1]:
-        why = f"KKT residual {kkt[worst]:.1e} after {iterations[worst]} iterations ({fairness})"
-        if kkt[worst] <= UNSOLVED:
-            why = f"it cancels terms of {far[worst]:.0e} times the targets, and rounding remains"
-        raise UnsolvedError(int(worst), why + reason(take(rounds, np.array([worst]))))
-    theta = (models / scale).clip(low, high)
-    theta = np.where(models <= rounds.low, low, np.where(models >= rounds.high, high, theta))
-    value = fairness.value(found.utilities.T)
-    return Fairest(theta, found.utilities, value, kkt, iterations)
+    models, iterations = search(rounds, rounds.project(rounds.anchor), FIRST_PULL)
+    found, kkt = _judged(rounds, models)
+    for solve_again, above in ((_unpulled, PULLED), (_by_degrees, UNSOLVED)):
+        hard = np.flatnonzero(kkt > above)
+        if hard.size:
+            tried, more = solve_again(take(rounds, hard), models[:, hard])
+            iterations[hard] += more
+            better = _judged(take(rounds, hard), tried)[1] < kkt[hard]
+            models[:, hard[better]] = tried[:, better]
+            found, kkt = _judged(rounds, models)
+
+    def what(n: int) -> str:
+        return f"KKT residual {kkt[n]:.1e} after {iterations[n]} iterations"
+
+    refuse_unsolved(rounds, models, kkt, what)
+    value = rounds.fairness.value(found.utilities.T)
+    return Fairest(rounds.theta(models), found.utilities, value, kkt, iterations)
 
 
-def _check_arrays(H: Floats, b: Floats, s: Floats, anchor: Floats) -> None:
-    """Raise ValueError unless the arguments of :func:`fairest_model` are finite and fit ``b``."""
-    if b.ndim != 3 or 0 in b.shape[:2]:
-        raise ValueError(f"b has shape {b.shape}: must be (d, K, B)")
-    dim, users, rounds = b.shape
-    for name, array, shape in (
-        ("H", H, (dim, dim, users, rounds)),
-        ("b", b, b.shape),
-        ("s", s, (users, rounds)),
-        ("anchor", anchor, (dim,)),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}: must be {shape}, as b is {b.shape}")
-        for at in np.argwhere(~np.isfinite(array))[:1].tolist():
-            place = f"{name}[{', '.join(map(str, at))}]"
-            raise ValueError(f"{place} is {array[tuple(at)]}: must be finite (a round is last)")
+def _judged(rounds: Rounds[Smooth], model: Floats) -> tuple[Points, Floats]:
+    """What models are worth, and their KKT residual without pull, in units of the round.
+
+    The residual is infinite where a figure is not finite.
+    """
+    at = rounds.at(model)
+    p = rounds.fairness.relative_priorities(at.utilities.T).T
+    ascent = 2 * sum_users(p * at.residual) / sum_up(p)
+    kkt = rounds.residual(model, ascent) / rounds.unit
+    return at, np.where(kkt >= 0, kkt, np.inf)
 
 
-def _unpulled(rounds: Rounds, models: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """:func:`_solve` for rounds that are so ill-conditioned that even the weakest pull is felt."""
-    return _solve(rounds, models, NO_PULL)
+def _unpulled(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """:func:`search` for rounds that are so ill-conditioned that even the weakest pull is felt."""
+    return search(rounds, models, NO_PULL)
 
 
-def _by_degrees(rounds: Rounds, models: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """:func:`_solve` with a u_min that comes down from l_max, each time from the last solution.
+def _by_degrees(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """:func:`search` with a u_min that comes down from l_max, each time from the last solution.
 
     Where many users are near a tiny u_min, F has as many edges, and no step gets past them.
     """
@@ -176,7 +119,7 @@ def _by_degrees(rounds: Rounds, models: Floats) -> tuple[Floats, NDArray[np.int6
     degrees = max(0, math.ceil(math.log(max(rounds.l_max / u_min, 1.0), DEGREE)))
     for degree in reversed(range(degrees)):
         softer = rounds.fairness.raised(u_min * DEGREE**degree)
-        models, more = _solve(replace(rounds, fairness=softer), models, pull)
+        models, more = search(replace(rounds, fairness=softer), models, pull)
         iterations, pull = iterations + more, NO_PULL
     return models, iterations
 
@@ -193,7 +136,7 @@ class _Step(Points):
     length: Floats
 
 
-def _solve(rounds: Rounds, start: Floats, pull: float) -> tuple[Floats, NDArray[np.int64]]:
+def search(rounds: Rounds[Smooth], start: Floats, pull: float) -> tuple[Floats, NDArray[np.int64]]:
     """Models (d, N) and the number of Newton steps (N,), however far they came.
 
     The pull starts at the given strength and weakens as a round converges: ties are broken while
@@ -219,7 +162,7 @@ def _solve(rounds: Rounds, start: Floats, pull: float) -> tuple[Floats, NDArray[
     return models, iterations
 
 
-def _newton(rounds: Rounds, at: Points, strength: Floats) -> _Step:
+def _newton(rounds: Rounds[Smooth], at: Points, strength: Floats) -> _Step:
     """The projected Newton step with Bertsekas's ε-active set (SIAM J. Control 20(2), 1982).
 
     It is Newton's in the free coordinates, in the active ones along the gradient. A free one that
@@ -260,7 +203,7 @@ def _newton(rounds: Rounds, at: Points, strength: Floats) -> _Step:
     return _Step(model, at.utilities, residual, gradient, direction, active, total, pull, length)
 
 
-def _ready(rounds: Rounds, step: _Step, strength: Floats) -> Bools:
+def _ready(rounds: Rounds[Smooth], step: _Step, strength: Floats) -> Bools:
     """Whether a round is solved for its present pull (N,).
 
     A tie shows in no residual, only in the length of the step.
@@ -271,7 +214,7 @@ def _ready(rounds: Rounds, step: _Step, strength: Floats) -> Bools:
     return near & (length <= SETTLED * (rounds.unit + largest(step.model)))
 
 
-def _search(rounds: Rounds, step: _Step) -> Points:
+def _search(rounds: Rounds[Smooth], step: _Step) -> Points:
     """The points after Armijo's step along the projection arc; a round without one stays put.
 
     The whole step is tried first; where it fails, several shorter ones are tried side by side.
@@ -294,7 +237,7 @@ def _search(rounds: Rounds, step: _Step) -> Points:
     return found
 
 
-def _arc(rounds: Rounds, step: _Step, length: Floats) -> tuple[Points, Bools]:
+def _arc(rounds: Rounds[Smooth], step: _Step, length: Floats) -> tuple[Points, Bools]:
     """The points at the given lengths (N,) on the projection arc, and whether they will do.
 
     Utilities are carried along, so that rounding is the same all the way and no gain drowns in it.

@@ -6,19 +6,38 @@ columns, and a length is measured against its targets. What is below calls z the
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.fairness import Smooth
+from owo_env.fairness import Fairness, Smooth
 
 Floats = NDArray[np.floating]
+Notion = TypeVar("Notion", bound=Fairness)
 
 NARROW = 1e-4  # a Θ that is narrower than this, in units of the targets, counts as this wide
+UNSOLVED = 1e-8  # above this what is left to gain, in units of the round, is an error
+FAR = 1e5  # size of a model, in units of the targets, with rounding of 1e-6 in a utility
 DEPENDENT, TINY = 1e-9, 1e-4  # what counts as a reason where no model is found
+
+
+class UnsolvedError(ArithmeticError):
+    """No fairest model was found in a round of a batch.
+
+    Attributes:
+        index: The round's place in the batch, from 0.
+        why: What is known of the reason.
+    """
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(index, why)
+        self.index, self.why = index, why
+
+    def __str__(self) -> str:
+        return f"no fairest model found for round {self.index} of the batch: {self.why}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +50,17 @@ class Points:
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
+class Rounds(Generic[Notion]):
     """Problems in scaled coordinates, last in every array.
 
     Attributes:
+        scale: D, 1 where a column is zero; (d, N).
         size: The length of a model that matters beside the targets (or the anchor), (N,).
         unit: The same, or Θ's width where that is smaller, (N,).
+        bounds: Θ as the cube [low, high]^d in the coordinates of θ.
     """
+
+    scale: Floats
 
     H: Floats
     b: Floats
@@ -47,8 +70,9 @@ class Rounds:
     anchor: Floats
     low: Floats
     high: Floats
+    bounds: tuple[float, float]
     l_max: float
-    fairness: Smooth
+    fairness: Notion
 
     def project(self, model: Floats) -> Floats:
         """The nearest point of Θ."""
@@ -63,23 +87,18 @@ class Rounds:
         gain = sum_up(model[i] * (self.b[i] + residual[i]) for i in range(len(model)))
         return Points(model, (self.l_max - self.s) + gain, residual)
 
-    def judged(self, model: Floats) -> tuple[Points, Floats]:
-        """What models are worth, and their KKT residual without pull, in units of the round.
-
-        The residual is infinite where a figure is not finite.
-        """
-        at = self.at(model)
-        p = self.fairness.relative_priorities(at.utilities.T).T
-        ascent = 2 * sum_users(p * at.residual) / sum_up(p)
-        kkt = self.residual(model, ascent) / self.unit
-        return at, np.where(kkt >= 0, kkt, np.inf)
-
     def residual(self, model: Floats, ascent: Floats) -> Floats:
         """The KKT residual (N,): how far a step along the ascent direction leads within Θ."""
         return largest(self.project(model + ascent) - model)
 
+    def theta(self, model: Floats) -> Floats:
+        """θ of z = Dθ, at Θ's very bounds where z is at its own."""
+        low, high = self.bounds
+        theta = (model / self.scale).clip(low, high)
+        return np.where(model <= self.low, low, np.where(model >= self.high, high, theta))
 
-Batch = TypeVar("Batch", bound=Points | Rounds)
+
+Batch = TypeVar("Batch", bound=Any)  # a dataclass of arrays, with rounds on the last axis
 
 
 def scaled(
@@ -87,13 +106,12 @@ def scaled(
     b: Floats,
     s: Floats,
     anchor: Floats,
-    low: float,
-    high: float,
+    bounds: tuple[float, float],
     l_max: float,
-    fairness: Smooth,
-) -> tuple[Floats, Rounds]:
-    """D (d, B), 1 where a column is zero, and the problems in z = Dθ."""
-    diagonal = np.arange(len(b))
+    fairness: Notion,
+) -> Rounds[Notion]:
+    """The problems in z = Dθ."""
+    (low, high), diagonal = bounds, np.arange(len(b))
     power = sum_users(H[diagonal, diagonal])
     seen = power > 0
     scale = np.sqrt(np.where(seen, power, 1.0))
@@ -101,7 +119,8 @@ def scaled(
     size = np.maximum(np.sqrt(largest(s)), largest(start * seen))
     size = np.where(size > 0, size, 1.0)
     width = largest(np.where(seen, scale * (high - low), 0.0))
-    return scale, Rounds(
+    return Rounds(
+        scale=scale,
         H=H / scale[:, None, None] / scale[:, None],
         b=b / scale[:, None],
         s=s,
@@ -110,12 +129,32 @@ def scaled(
         anchor=start,
         low=scale * low,
         high=scale * high,
+        bounds=bounds,
         l_max=l_max,
         fairness=fairness,
     )
 
 
-def reason(round_: Rounds) -> str:
+def refuse_unsolved(
+    rounds: Rounds, models: Floats, error: Floats, what: Callable[[int], str]
+) -> None:
+    """Raise UnsolvedError for the first round whose model is not good, or too far away to tell.
+
+    Args:
+        rounds: The N problems.
+        models: What was found, (d, N).
+        error: What is left to gain, in units of the round, (N,).
+        what: How that is said of a round.
+    """
+    far = largest(models) / rounds.size
+    for worst in np.flatnonzero(~(error <= UNSOLVED) | (far > FAR))[:1].tolist():
+        why = f"{what(worst)} ({rounds.fairness})"
+        if error[worst] <= UNSOLVED:
+            why = f"it cancels terms of {far[worst]:.0e} times the targets, and rounding remains"
+        raise UnsolvedError(worst, why + _reason(take(rounds, np.array([worst]))))
+
+
+def _reason(round_: Rounds) -> str:
     """What may be wrong with a single round that could not be solved."""
     gram = sum_users(round_.H)[..., 0]
     values, vectors = np.linalg.eigh(gram)
@@ -126,7 +165,7 @@ def reason(round_: Rounds) -> str:
             "centre them, or leave one out"
         )
     u_min = round_.fairness.utility_bounds[0]
-    if u_min < TINY * round_.l_max:
+    if isinstance(round_.fairness, Smooth) and u_min < TINY * round_.l_max:
         return (
             f"; utility_bounds[0]={u_min:g} is tiny beside l_max={round_.l_max:g}: raise it, "
             "F is all but broken there"
@@ -137,7 +176,7 @@ def reason(round_: Rounds) -> str:
 def take(batch: Batch, which: NDArray[np.integer]) -> Batch:
     """The given members of a batch."""
     arrays = {n: a[..., which] for n, a in vars(batch).items() if isinstance(a, np.ndarray)}
-    return replace(batch, **arrays)  # type: ignore[arg-type]
+    return replace(batch, **arrays)
 
 
 def put(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.fairness import Fairness, Smooth
-from owo_env.oracle import Fairest, UnsolvedError, fairest_model
+from owo_env.fairness import Fairness
+from owo_env.oracle import Certified, Fairest, Solvable, UnsolvedError, fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
@@ -83,7 +83,7 @@ class LeastSquares(Scenario):
     def batch(self, rngs: Generators, fairness: Fairness | None) -> LeastSquaresBatch:
         return LeastSquaresBatch(self, rngs, fairness)
 
-    def fairest(self, moments: Sequence[Floats], fairness: Smooth) -> tuple[Floats, Floats]:
+    def fairest(self, moments: Sequence[Floats], fairness: Solvable) -> tuple[Floats, Floats]:
         """θ* of every round and its mean utilities, eq. 2.
 
         Args:
@@ -101,7 +101,7 @@ class LeastSquares(Scenario):
         # Rounds and streams side by side on the last axis, as the oracle wants them.
         flat = [np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments]
 
-        def solved(first: int) -> Fairest:
+        def solved(first: int) -> Fairest | Certified:
             try:
                 return fairest_model(
                     *(a[..., first : first + ORACLE_BATCH] for a in flat),
@@ -136,7 +136,7 @@ class LeastSquaresBatch(Batch):
     """
 
     def __init__(self, scenario: LeastSquares, rngs: Generators, fairness: Fairness | None) -> None:
-        if not (fairness is None or isinstance(fairness, Smooth)):
+        if not (fairness is None or isinstance(fairness, Solvable)):
             raise ValueError(f"{fairness}: has no exact oracle; pass hindsight=False to gym.make")
         self.scenario, self.fairness = scenario, fairness
         self.exact = type(scenario).fairest is LeastSquares.fairest
