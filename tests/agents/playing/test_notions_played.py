@@ -1,4 +1,4 @@
-"""Learners under notions of fairness other than α's: the same rounds, one by one or side by side."""
+"""Learners under notions other than α-fairness: one by one or side by side, the same rounds."""
 
 import gymnasium as gym
 import numpy as np
