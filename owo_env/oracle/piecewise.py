@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.fairness import AlphaFair, Ordered
+from owo_env.fairness import AlphaFair, Ordered, Smooth
 from owo_env.oracle import newton
 from owo_env.oracle.elimination import solve_positive
 from owo_env.oracle.rounds import (
@@ -46,6 +46,7 @@ TO_THE_EDGE = 0.995  # of the longest step that leaves all positive
 LEAST, MOST = 1e-6, 0.8  # of the complementarity that a step aims at
 STALLED, CENTRED = 0.7, 0.5  # where a gap falls to no less than this, the next step is centred
 ABSENT, DEPENDENT = 1e-6, 1e-9  # a priority, a pivot that count as 0 where ties are looked for
+GIVEN = 2e-10  # what the nearest of tied models may cost, in units of the round
 NOTHING = 1e-13  # a layer thinner than this is left out
 CHUNK = 1 << 17  # numbers that are worked on at a time, so that they stay in the cache
 
@@ -136,16 +137,16 @@ def _break_ties(rounds: Rounds[Ordered], found: "_Proof") -> None:
     if not tied.size:
         return
     p, some, best = p[:, tied], take(rounds, tied), take(found, tied)
-    one = replace(
-        some,
-        H=sum_users(p * some.H)[:, :, None],
-        b=sum_users(p * some.b)[:, None],
-        s=sum_up(p * some.s)[None],
-        fairness=AlphaFair(1, some.fairness.utility_bounds, 0.0),
-    )
+    together = {
+        "H": sum_users(p * some.H)[:, :, None],
+        "b": sum_users(p * some.b)[:, None],
+        "s": sum_up(p * some.s)[None],
+        "fairness": AlphaFair(1, some.fairness.utility_bounds, 0.0),
+    }
+    one: Rounds[Smooth] = Rounds(**{**vars(some), **together})
     models, _ = newton.search(one, some.project(some.anchor), newton.FIRST_PULL)
     nearest = _proof(some, some.at(models), best.priorities)
-    good = np.flatnonzero(nearest.gap <= np.maximum(best.gap, GOAL))
+    good = np.flatnonzero(nearest.gap <= np.maximum(best.gap, GIVEN))
     put(found, tied[good], nearest, good)
 
 
@@ -154,7 +155,8 @@ def _singular(matrix: Floats) -> Bools:
     diagonal = np.arange(len(matrix))
     size = matrix[diagonal, diagonal]
     solve_positive(matrix, np.zeros(size.shape))
-    return ~(matrix[diagonal, diagonal] > DEPENDENT * size).all(axis=0)
+    singular: Bools = np.logical_or.reduce(~(matrix[diagonal, diagonal] > DEPENDENT * size))
+    return singular
 
 
 class _Layers:
@@ -249,8 +251,7 @@ def _start(rounds: Rounds[Ordered], layers: _Layers) -> _Iterate:
     at = rounds.at(model)
     level = np.sort(at.utilities, axis=0)[layers.worst - 1]
     above = level[:, None] - at.utilities
-    walls = np.stack([model - rounds.low, rounds.high - model][: 2 * bounded] or [model])
-    walls = walls if bounded else walls[:0]
+    walls = np.stack([model - rounds.low, rounds.high - model])[: 2 * bounded]
     part = np.broadcast_to((layers.worst / layers.shape[1])[:, None, None], above.shape)
     depth = layers.depth[:, None]
     return _Iterate(
@@ -278,8 +279,9 @@ def _proof(rounds: Rounds[Ordered], at: Points, priorities: Floats) -> _Proof:
 def _left_to_gain(rounds: Rounds[Ordered], model: Floats, ascent: Floats, H: Floats) -> Floats:
     """A bound (N,) on gᵀδ − δᵀHδ over steps δ within Θ.
 
-    It is the lesser of two: the way to the bounds of Θ for all coordinates; or for those that are
-    at a bound, and for the others δ = H⁻¹g/2, from which also a strong pull takes next to nothing.
+    It is the lesser of two: what the way to Θ's bounds would bring if H were 0; and that for the
+    coordinates that are at a bound, with the most that the others could bring if Θ had none. From
+    the second a pull takes next to nothing. (g lies in H's range, so a singular H is no trouble.)
     """
     room = np.where(ascent > 0, rounds.high - model, model - rounds.low)
     straight = np.where(ascent == 0, 0.0, np.abs(ascent) * room)
@@ -365,9 +367,8 @@ def _step(rounds: Rounds[Ordered], layers: _Layers, at: _Iterate, stalled: Bools
     """Mehrotra's predictor and corrector; a plain step to the centre where the gap has stalled."""
     system = _system(rounds, layers, at)
     rows = max(1, len(at.slack))
-    zero = np.zeros_like(at.slack)
     mean = _total(at.slack * at.dual) / rows
-    tried = _direction(layers, at, system, zero)
+    tried = _direction(layers, at, system, np.zeros_like(at.slack))
     length = _length(at, tried)
     then = (at.slack + length * tried.slack) * (at.dual + length * tried.dual)
     share = np.clip((_total(then) / rows / mean) ** 3, LEAST, MOST)
@@ -386,8 +387,10 @@ def _step(rounds: Rounds[Ordered], layers: _Layers, at: _Iterate, stalled: Bools
 
 def _length(at: _Iterate, move: _Move) -> Floats:
     """The longest step, up to 1, that leaves all slacks and multipliers positive; (N,)."""
-    fall = [(-part / whole).max(axis=0, initial=0.0) for part, whole in
-        ((move.slack, at.slack), (move.dual, at.dual))]
+    fall = [
+        (-part / whole).max(axis=0, initial=0.0)
+        for part, whole in ((move.slack, at.slack), (move.dual, at.dual))
+    ]
     return np.minimum(1.0, TO_THE_EDGE / np.maximum(*fall))
 
 

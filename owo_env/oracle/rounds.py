@@ -179,10 +179,8 @@ def take(batch: Batch, which: NDArray[np.integer]) -> Batch:
     return replace(batch, **arrays)
 
 
-def put(
-    batch: Points, where: NDArray[np.integer], other: Points, which: NDArray[np.integer]
-) -> None:
-    """Overwrite members of a batch by the given members of another."""
+def put(batch: Batch, where: NDArray[np.integer], other: Batch, which: NDArray[np.integer]) -> None:
+    """Overwrite members of a batch by the given members of another, which may hold more."""
     for name, array in vars(batch).items():
         array[..., where] = vars(other)[name][..., which]
 
