@@ -157,6 +157,7 @@ def test_every_round_is_proven(scenario, about, name):
     fairness = notion(name, problem.num_users, problem.utility_bounds)
     found = solve_scenario(scenario, data, fairness)
     assert_proven(data, found, fairness, scenario.l_max, problem.model_bounds)
+    assert found.iterations.mean() <= (25 if name == "steep gini" else 14)
 
 
 @pytest.mark.parametrize("name", NOTIONS)
@@ -250,14 +251,14 @@ def test_the_unit_of_the_targets_scales_theta(power, name, seed):
     seed=st.integers(0, 10**6),
     bounds=st.sampled_from([None, (-1.0, 1.0), (-3.0, 0.1), (-1e-3, 1e-3), (-1e6, 1e6)]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_model_nearby_or_far_is_fairer(name, users, dim, m, seed, bounds):
     """Any shape, often singular: F is concave, so beating a cloud of points is telling."""
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(m, users, dim, 3)), rng.normal(size=(m, users, 3))
     fairness = notion(name, users)
     found = solve(x, y, fairness, bounds)
-    for _ in range(50):
+    for _ in range(30):
         theta = found.model + rng.normal() ** 5 * rng.normal(size=(dim, 3))
         theta = theta if bounds is None else theta.clip(*bounds)
         value = fairness.value(utilities(moments(x, y), theta, 1.25).T)
