@@ -72,7 +72,7 @@ def solve(rounds: Rounds[Smooth]) -> Fairest:
     Raises:
         UnsolvedError: A round could not be solved.
     """
-    models, iterations = search(rounds, rounds.project(rounds.anchor), FIRST_PULL)
+    models, iterations = ascend(rounds, rounds.project(rounds.anchor), FIRST_PULL)
     found, kkt = _judged(rounds, models)
     for solve_again, above in ((_unpulled, PULLED), (_by_degrees, UNSOLVED)):
         hard = np.flatnonzero(kkt > above)
@@ -104,12 +104,12 @@ def _judged(rounds: Rounds[Smooth], model: Floats) -> tuple[Points, Floats]:
 
 
 def _unpulled(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """:func:`search` for rounds that are so ill-conditioned that even the weakest pull is felt."""
-    return search(rounds, models, NO_PULL)
+    """:func:`ascend` for rounds that are so ill-conditioned that even the weakest pull is felt."""
+    return ascend(rounds, models, NO_PULL)
 
 
 def _by_degrees(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """:func:`search` with a u_min that comes down from l_max, each time from the last solution.
+    """:func:`ascend` with a u_min that comes down from l_max, each time from the last solution.
 
     Where many users are near a tiny u_min, F has as many edges, and no step gets past them.
     """
@@ -119,7 +119,7 @@ def _by_degrees(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray
     degrees = max(0, math.ceil(math.log(max(rounds.l_max / u_min, 1.0), DEGREE)))
     for degree in reversed(range(degrees)):
         softer = rounds.fairness.raised(u_min * DEGREE**degree)
-        models, more = search(replace(rounds, fairness=softer), models, pull)
+        models, more = ascend(replace(rounds, fairness=softer), models, pull)
         iterations, pull = iterations + more, NO_PULL
     return models, iterations
 
@@ -136,7 +136,7 @@ class _Step(Points):
     length: Floats
 
 
-def search(rounds: Rounds[Smooth], start: Floats, pull: float) -> tuple[Floats, NDArray[np.int64]]:
+def ascend(rounds: Rounds[Smooth], start: Floats, pull: float) -> tuple[Floats, NDArray[np.int64]]:
     """Models (d, N) and the number of Newton steps (N,), however far they came.
 
     The pull starts at the given strength and weakens as a round converges: ties are broken while

@@ -46,7 +46,7 @@ TO_THE_EDGE = 0.995  # of the longest step that leaves all positive
 LEAST, MOST = 1e-6, 0.8  # of the complementarity that a step aims at
 STALLED, CENTRED = 0.7, 0.5  # where a gap falls to no less than this, the next step is centred
 ABSENT, DEPENDENT = 1e-6, 1e-9  # a priority, a pivot that count as 0 where ties are looked for
-GIVEN = 2e-10  # what the nearest of tied models may cost, in units of the round
+GIVEN = 1e-10  # what the nearest of tied models may cost, in units of the round
 NOTHING = 1e-13  # a layer thinner than this is left out
 CHUNK = 1 << 17  # numbers that are worked on at a time, so that they stay in the cache
 
@@ -72,6 +72,15 @@ class Certified:
     iterations: Integers
 
 
+@dataclass(frozen=True, eq=False)
+class _Proof:
+    """Models (d, N), the priorities (K, N) that bound what is left to gain, and that (N,)."""
+
+    model: Floats
+    priorities: Floats
+    gap: Floats
+
+
 def solve(rounds: Rounds[Ordered]) -> Certified:
     """Maximize F.
 
@@ -91,8 +100,7 @@ def solve(rounds: Rounds[Ordered]) -> Certified:
         best, iterations[chunk] = _solve(take(plain, chunk), layers)
         put(found, chunk, best, np.arange(chunk.size))
     _break_ties(plain, found)
-    unseen = rounds.H[np.arange(dim), np.arange(dim)].max(axis=1) == 0
-    models = np.where(unseen, rounds.project(rounds.anchor), found.model * rounds.unit)
+    models = found.model * rounds.unit
 
     def what(n: int) -> str:
         return f"a gap of {found.gap[n]:.1e} remains after {iterations[n]} iterations"
@@ -129,7 +137,7 @@ def _without_units(rounds: Rounds[Ordered]) -> Rounds[Ordered]:
     )
 
 
-def _break_ties(rounds: Rounds[Ordered], found: "_Proof") -> None:
+def _break_ties(rounds: Rounds[Ordered], found: _Proof) -> None:
     """Move models to the nearest one that maximizes p̂ᵀu, where many do and F stays what it is."""
     p = np.where(found.priorities > ABSENT, found.priorities, 0.0)
     H = sum_users(p * rounds.H)
@@ -144,7 +152,7 @@ def _break_ties(rounds: Rounds[Ordered], found: "_Proof") -> None:
         "fairness": AlphaFair(1, some.fairness.utility_bounds, 0.0),
     }
     one: Rounds[Smooth] = Rounds(**{**vars(some), **together})
-    models, _ = newton.search(one, some.project(some.anchor), newton.FIRST_PULL)
+    models, _ = newton.ascend(one, some.project(some.anchor), newton.FIRST_PULL)
     nearest = _proof(some, some.at(models), best.priorities)
     good = np.flatnonzero(nearest.gap <= np.maximum(best.gap, GIVEN))
     put(found, tied[good], nearest, good)
@@ -166,6 +174,8 @@ class _Layers:
         rest: ω_K, what every user has anyway.
         depth: D_j of the J layers, (J, 1).
         worst: j, how many users each looks at, (J,).
+        shape: (J, K).
+        dim: d.
     """
 
     def __init__(self, fairness: Ordered, dim: int) -> None:
@@ -183,15 +193,6 @@ class _Layers:
 
     def join(self, s: Floats, z: Floats, walls: Floats) -> Floats:
         return np.concatenate([part.reshape(-1, walls.shape[-1]) for part in (s, z, walls)])
-
-
-@dataclass(frozen=True, eq=False)
-class _Proof:
-    """Models (d, N), the priorities (K, N) that bound what is left to gain, and that (N,)."""
-
-    model: Floats
-    priorities: Floats
-    gap: Floats
 
 
 @dataclass(frozen=True, eq=False)

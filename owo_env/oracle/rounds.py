@@ -61,7 +61,6 @@ class Rounds(Generic[Notion]):
     """
 
     scale: Floats
-
     H: Floats
     b: Floats
     s: Floats
