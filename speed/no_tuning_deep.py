@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--setting", nargs="*", default=[*RAINBOW, *OWN])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--starts", nargs="*", default=list(STARTS))
     parser.add_argument("--most", type=int, default=15, help="so many of the best on tuning seeds")
     parser.add_argument("--summary", action="store_true", help="print the file's tables")
     args = parser.parse_args()
@@ -181,7 +182,7 @@ def main() -> None:
     for setting in args.setting:
         for seed in SEEDS:
             log.run(setting, "owo-adaptive", None, 0, seed)
-        pairs = itertools.product(args.methods, STARTS)
+        pairs = itertools.product(args.methods, args.starts)
         tuned = [(*best_step(log, setting, *pair), *pair) for pair in pairs]
         for _, j, agent, start in sorted(tuned, reverse=True)[: args.most]:
             for seed in SEEDS:
