@@ -45,7 +45,7 @@ def bench(
     ends the runs; the results are those of what is done, and say so.
 
     Args:
-        what: A suite's name, its file, or a mapping of the same form; or the agents.
+        what: A suite's name, its file, or a mapping of the same form; or the agents, as below.
         agents: Names, classes, functions that make an agent of a problem, any of these with its
             arguments, ``("cws", {"total": 1.0})``, mappings ``{"agent": …, **arguments}``; a list
             of such, or a mapping of labels to them. A class of a notebook's cell will do.

@@ -44,10 +44,12 @@ class Plain(Console):
 
 def text(things: Iterable[Table | str], width: int = WIDTH) -> str:
     """Tables and lines as text."""
-    console = Plain(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
+    file = io.StringIO()
+    looks: Any = dict(markup=False, emoji=False, highlight=False, color_system=None)
+    console = Plain(file=file, width=width, force_terminal=False, force_jupyter=False, **looks)
     for thing in things:
         console.print(thing, soft_wrap=isinstance(thing, str))
-    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
 
 
 def html(things: Iterable[Table | str]) -> str:

@@ -46,7 +46,8 @@ def suite(
     Raises:
         ValueError: Something in it is wrong; the message names it.
     """
-    if isinstance(what, Sequence) and not isinstance(what, str):
+    named = isinstance(what, Mapping) and not {"agents", "experiments"} & what.keys()
+    if named or (isinstance(what, Sequence) and not isinstance(what, str)):
         if agents is not None:
             raise ValueError(f"agents={agents!r}: {what!r} are the agents already")
         what, agents = None, what
