@@ -65,14 +65,15 @@ class Results:
         for experiment, variant, board in self._points():
             lost = self._lost(experiment, variant)
             known = {row.label: row for row in board.rows} if board else {}
-            metrics = board.metrics if board else []
             for label in [*known, *(label for label in lost if label not in known)]:
                 row = known.get(label)
                 record = {"experiment": experiment.name, **_flat(variant), "agent": label}
-                record |= {m.key: row.figures.get(m.key) if row else None for m in metrics}
-                record["difference"] = row.difference if row else None
-                record["P(better)"] = row.improvement if row else None
-                found.append(record | {"failed": len(lost.get(label, ()))})
+                record["failed"] = len(lost.get(label, ()))
+                if board is not None and row is not None:
+                    record[board.headline.key] = None  # first of all, before its difference
+                    record["difference"], record["P(better)"] = row.difference, row.improvement
+                    record |= {m.key: row.figures.get(m.key) for m in board.metrics}
+                found.append(record)
         return _square(found)
 
     def compare(self, a: str, b: str, figure: str | None = None) -> Records:
