@@ -1,11 +1,18 @@
 """Learners for fair online multi-task learning, and the benchmark that compares them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from owo_agents.agent import Agent
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import cws, frozen, owo_fmtl, owo_normalized, srl
 from owo_agents.playing.loop import AgentError, RoundRecord, play
 from owo_agents.registry import make, names, register
 from owo_agents.rl.control import WeightControl, WeightControlVector
+
+if TYPE_CHECKING:
+    from owo_agents.benchmark.api.bench import bench
 
 register("owo-fmtl", owo_fmtl, "Algorithm 1: dual weights in the round, a learned start between")
 register("cws", cws, "constant weights: shares `weights`, sum `total`")
@@ -60,8 +67,18 @@ __all__ = [
     "RoundRecord",
     "WeightControl",
     "WeightControlVector",
+    "bench",
     "make",
     "names",
     "play",
     "register",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``bench``, whose tables, charts and workers are loaded when it is first asked for."""
+    if name != "bench":
+        raise AttributeError(f"module 'owo_agents' has no attribute {name!r}")
+    from owo_agents.benchmark.api.bench import bench
+
+    return bench

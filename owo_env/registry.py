@@ -95,7 +95,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, kind: str, objection: Callable[[Any], str | None], makes: type[Any]) -> None:
-        self.kind, self._objection, self._makes = kind, objection, makes
+        self.kind, self.objection, self._makes = kind, objection, makes
         self.entries: dict[str, tuple[T | str, str]] = {}
         """Name → the thing or its path, and a line about it."""
 
@@ -127,6 +127,6 @@ class Registry(Generic[T]):
         found: Any = target
         if isinstance(target, str):
             found = load(self.kind, target, self._makes)
-        if objection := self._objection(found):
+        if objection := self.objection(found):
             raise ValueError(f"{self.kind} {name!r}: {objection}")
         return found

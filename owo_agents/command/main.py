@@ -7,27 +7,26 @@ are reported at the end with exit code 1.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from joblib import cpu_count
 from rich.table import Table
 from rich.text import Text
 
 import owo_agents
 import owo_env
+from owo_agents.benchmark.api.benchmark import Benchmark
+from owo_agents.benchmark.api.progress import Terminal
 from owo_agents.benchmark.figures import leaderboard
 from owo_agents.benchmark.report import publish, tables
-from owo_agents.benchmark.run import backends, runner, tuning
+from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.execution import make_pair
 from owo_agents.benchmark.run.results import Store
@@ -35,8 +34,7 @@ from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.plan import Suite
-from owo_agents.benchmark.suite.selection import narrowed, overridden
-from owo_agents.command.progress import ProgressBars
+from owo_agents.benchmark.suite.selection import overridden
 from owo_agents.command.terminal import (
     RED,
     Settings,
@@ -48,15 +46,15 @@ from owo_agents.command.terminal import (
     finish,
     pairs,
     refusing,
+    say_set_aside,
     show,
     stopping,
     summary,
-    tidy,
 )
 from owo_agents.command.train_rl import train_rl
 from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
-from owo_env import checks, files
+from owo_env import checks
 from owo_env.fairness import registry as fairness_notions
 from owo_env.scenarios import traces
 
@@ -127,14 +125,16 @@ def run(
         if render:
             runner.validate(one)
             show_rounds(one.cells()[0])
-    play = functools.partial(runner.run, backend=backends.serial, force=True)
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with refusing():
+            serial = {"backend": "serial", "jobs": 1, "force": True}
+            benchmark = prepared(one, folder, tensorboard, **serial)
         stack.enter_context(stopping(out))
-        store, outcome = execute(one, one, folder, play, tensorboard)
-        for board in leaderboard.boards(one, store):
+        results = benchmark.run()
+        for board in results.boards:
             console.print(summary(board))
-    finish(outcome, one.run_names(), resumable=out is not None)
+    finish(results, resumable=out is not None)
 
 
 @app.command()
@@ -151,8 +151,12 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Run only agent=…, scenario=… or experiment=…; repeatable.",
+            help="Run only agent=…, scenario=… or experiment=…; * is any letters; repeatable.",
         ),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Leave such out; repeatable."),
     ] = None,
     set_: Settings = None,
     digits: Annotated[
@@ -179,24 +183,30 @@ def bench(
     with refusing():
         agreed(name, trust)
         whole = overridden(suite.load(name), pairs("--set", set_), digits, rounds, seeds)
-        chosen = narrowed(whole, only or [])
-        jobs = checks.whole("--jobs", cpu_count() if jobs is None else jobs, low=1)
-        play = functools.partial(runner.run, backend=runner.choose(backend, ray_address), jobs=jobs)
-    folder = out or Path("results") / whole.name
-    with stopping(folder):
-        if tune or tune_starts:
-            chosen = whole = tuned(chosen, folder, play, tune_starts)
-        store, outcome = execute(
-            chosen, whole, folder, functools.partial(play, force=force), tensorboard
+        folder = out or Path("results") / whole.name
+        benchmark = prepared(
+            whole,
+            folder,
+            tensorboard,
+            only=only or (),
+            skip=skip or (),
+            jobs=jobs,
+            backend=backend,
+            ray_address=ray_address,
+            force=force,
+            tune=tune,
+            tune_starts=tune_starts,
         )
+    with stopping(folder):
+        results = benchmark.run()
         (folder / "suite.json").stat()  # an error where the folder is gone
-        found = leaderboard.boards(whole, store)
+        found, store = results.boards, results.store
         written: list[Path] = []
         if found:  # first of all: nothing that a terminal refuses costs the report
             written = publish.publish(*manifest.read(folder), found, store, ("png", "svg"))
     show(found)
     announce(written)
-    finish(outcome, whole.run_names(), resumable=True)
+    finish(results, resumable=True)
 
 
 @app.command()
@@ -220,7 +230,7 @@ def report(
             specs = [spec.agent for e in chosen.experiments for spec in e.agents.values()]
             look_here([*specs, *(e.scenario for e in chosen.experiments)])
         store = Store(folder)
-        tidy(store, chosen)
+        say_set_aside(store.tidy(cell.key for cell in chosen.cells()))
         found = leaderboard.boards(chosen, store)
         if not found:
             raise ValueError(f"{folder}: no run of suite {chosen.name!r} is done yet")
@@ -248,41 +258,23 @@ def record(
 app.command("train-rl")(refusing()(train_rl))
 
 
-def execute(
-    chosen: Suite,
-    whole: Suite,
-    folder: Path,
-    play: Callable[..., runner.Outcome],
-    tensorboard: Path | None,
-) -> tuple[Store, runner.Outcome]:
-    """Check everything, then run what is chosen into the folder, which remembers the ``whole``."""
-    with refusing():
-        runner.validate(chosen)
-        titles = {c.key: e.title for e in chosen.experiments for c in e.cells()}
-        callbacks: list[Callback] = [ProgressBars(console, titles, chosen.run_names())]
-        if tensorboard is not None:
-            from owo_agents.benchmark.run.tensorboard import TensorBoard
+def prepared(one: Suite, folder: Path, tensorboard: Path | None, **options: Any) -> Benchmark:
+    """The benchmark, everything checked; says which files of the folder were no results."""
+    callbacks: list[Callback] = []
+    if tensorboard is not None:
+        from owo_agents.benchmark.run.tensorboard import TensorBoard
 
-            callbacks.append(TensorBoard(tensorboard))
-        store = Store(folder)
-        manifest.write(folder, whole, shlex.join(["owo", *sys.argv[1:]]))
-    tidy(store, whole)
-    return store, play(chosen.cells(), store, callbacks=callbacks)
-
-
-def tuned(chosen: Suite, folder: Path, play: Callable[..., runner.Outcome], starts: bool) -> Suite:
-    """The suite followed by its tuned repetition; the tuning runs are kept in the folder's own."""
-    with refusing():
-        runner.validate(chosen)
-        store = Store(files.inside(folder, "tuning"))
-
-    def run_all(cells: Sequence[Cell]) -> None:
-        titles = {cell.key: f"tuning {cell.scenario}" for cell in cells}
-        bars = ProgressBars(console, titles, chosen.run_names())
-        if play(cells, store, callbacks=[bars]).interrupted:
-            raise typer.Exit(130)
-
-    return tuning.tune(chosen, store, run_all, starts)
+        callbacks.append(TensorBoard(tensorboard))
+    benchmark = Benchmark(
+        one,
+        folder=folder,
+        progress=Terminal(console),
+        callbacks=callbacks,
+        command=shlex.join(["owo", *sys.argv[1:]]),
+        **options,
+    )
+    say_set_aside(benchmark.set_aside)
+    return benchmark
 
 
 def show_rounds(cell: Cell) -> None:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from owo_agents.benchmark.figures import certificates, claims
-from owo_agents.benchmark.figures.leaderboard import Board, by_experiment
+from owo_agents.benchmark.api.results import Results
+from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.report import inert, tables
-from owo_agents.benchmark.run import runner
-from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.report.shown import Plain
 from owo_agents.benchmark.suite import values
-from owo_agents.benchmark.suite.plan import Suite
 
 Settings = Annotated[
     list[str] | None,
@@ -33,15 +30,8 @@ TensorBoardDir = Annotated[
 ]
 
 
-class _Plain(Console):
-    """Shows texts as they are, whoever named what they speak of: no markup, nothing unseen."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(inert.visible(text), **options)
-
-
-console = _Plain(markup=False, emoji=False)
-errors = _Plain(markup=False, emoji=False, highlight=False, stderr=True, soft_wrap=True)
+console = Plain(markup=False, emoji=False)
+errors = Plain(markup=False, emoji=False, highlight=False, stderr=True, soft_wrap=True)
 RED = "bold red"
 
 
@@ -95,31 +85,16 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def tidy(store: Store, chosen: Suite) -> None:
-    """Set foreign and damaged files aside, and say which."""
-    for line in store.tidy(cell.key for cell in chosen.cells()):
+def say_set_aside(lines: Sequence[str]) -> None:
+    """Say which foreign and damaged files were set aside."""
+    for line in lines:
         errors.print(Text("set aside", "yellow"), line)
 
 
 def show(boards: Sequence[Board]) -> None:
-    """The leaderboards; of an experiment with a grid one table of its headline figure."""
-    for together in by_experiment(boards):
-        if len(together) > 1:
-            console.print(tables.grid_table(together))
-            if (judged := tables.judged_table(together)) is not None:
-                console.print(judged)
-            for text, words in claims.tally(together).items():
-                counts = ", ".join(f"{word} at {count}" for word, count in words.items())
-                line = f"{text}: {counts} of {len(together)} points"
-                console.print(line, highlight=False)
-        else:
-            console.print(tables.terminal(together[0], console.width))
-            if (verdicts := tables.claims_table(together[0])).row_count:
-                console.print(verdicts)
-        baseline = together[0].experiment.baseline
-        runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
-        for check in certificates.checks_of(runs):
-            console.print(f"{baseline}, {check.name}: {check}", highlight=False)
+    """The leaderboards."""
+    for thing in tables.shown(boards, console.width):
+        console.print(thing, highlight=not isinstance(thing, str))
 
 
 def summary(board: Board) -> Panel:
@@ -144,20 +119,17 @@ def announce(paths: Sequence[Path]) -> None:
         console.print(f"wrote {what}", highlight=False)
 
 
-def finish(outcome: runner.Outcome, names: Mapping[str, str], resumable: bool) -> None:
+def finish(results: Results, resumable: bool) -> None:
     """Report skipped and failed runs, those with one error together, and exit accordingly."""
-    if outcome.skipped:
-        console.print(f"{outcome.skipped} runs were there already (--force runs them again)")
-    by_error: dict[str, list[str]] = {}
-    for cell, error in outcome.failures:
-        by_error.setdefault(error, []).append(names[cell.key])
-    for error, runs in by_error.items():
-        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
-        errors.print(Text("failed", "red"), f"{'; '.join(runs[:3])}{more}: {error}")
-    if outcome.interrupted:
+    if results.skipped:
+        console.print(f"{results.skipped} runs were there already (--force runs them again)")
+    for error, runs in results.errors.items():
+        errors.print(Text("failed", "red"), f"{tables.few(runs)}: {error}")
+    if results.interrupted:
         kept = "what is done is kept; the same command goes on from there"
         errors.print(f"interrupted: {kept if resumable else 'nothing is kept'}")
         raise typer.Exit(130)
-    if outcome.failures:
-        errors.print(Text(f"{len(outcome.failures)} runs failed", RED))
+    if results.errors:
+        failed = sum(map(len, results.errors.values()))
+        errors.print(Text(f"{failed} runs failed", RED))
         raise typer.Exit(1)

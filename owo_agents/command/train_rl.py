@@ -12,7 +12,7 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 import owo_agents
-from owo_agents.command.progress import bars
+from owo_agents.benchmark.api.progress import bars
 from owo_agents.command.terminal import TensorBoardDir, console, pairs
 from owo_agents.command.trust import look_here
 

@@ -216,7 +216,6 @@ def torchjd_class(
 
 
 fairgrad = bound(aggregated, aggregator=FAIRGRAD)
-nash_mtl = bound(aggregated, aggregator="NashMTL")
 pcgrad = bound(aggregated, aggregator="PCGrad")
 cagrad = bound(aggregated, aggregator="CAGrad")
 mgda = bound(aggregated, aggregator="MGDA")
@@ -224,3 +223,17 @@ imtl_g = bound(aggregated, aggregator="IMTLG")
 upgrad = bound(aggregated, aggregator="UPGrad")
 aligned_mtl = bound(aggregated, aggregator="AlignedMTL")
 config = bound(aggregated, aggregator="ConFIG")
+
+
+def nash_mtl(
+    problem: Problem, *, options: Mapping[str, Any] | None = None, **parts: Unpack[Parts]
+) -> Learner:
+    """Nash-MTL, whose weights are found anew in every 8th slot, unless ``options`` say otherwise.
+
+    Finding them is a convex program, dozens of times as long as another method's slot.
+    """
+    options = {"update_weights_every": 8, **(options or {})}
+    return aggregated(problem, aggregator="NashMTL", options=options, **parts)
+
+
+nash_mtl.figures = Aggregated.figures  # type: ignore[attr-defined]

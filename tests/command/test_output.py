@@ -16,6 +16,7 @@ from places import REPOSITORY
 from typer.testing import CliRunner
 
 from owo_agents.benchmark.figures import leaderboard
+from owo_agents.benchmark.run import backends
 from owo_agents.benchmark.run.results import Store
 from owo_agents.command import main as cli
 from owo_agents.command import terminal
@@ -179,7 +180,7 @@ def test_the_heading_of_a_single_run_is_inert_too(tmp_path):
     agent = {"agent": "cws"}
     chosen = small(agents={"a": agent}, seeds=1, rounds=1)
     store = Store(tmp_path)
-    cli.runner.run(chosen.cells(), store, backend=cli.backends.serial)
+    cli.runner.run(chosen.cells(), store, backend=backends.serial)
     (board,) = leaderboard.boards(chosen, store)
     result = board.runs["a"][0]
     cell = dataclasses.replace(result.cell, agent="rl:[/x]\x1b[2J")

@@ -95,8 +95,8 @@ def charts_of(board: Board) -> list[Chart]:
     """The charts of one leaderboard, in reading order; see :attr:`Experiment.charts`."""
     chosen = board.experiment.charts
     if chosen is None:
-        chosen = tuple(_MAKERS) if len(board.experiment.variants) == 1 else ()
-    made = (make(board) for name, make in _MAKERS.items() if name in chosen)
+        chosen = tuple(MAKERS) if len(board.experiment.variants) == 1 else ()
+    made = (make(board) for name, make in MAKERS.items() if name in chosen)
     charts = [chart for chart in made if chart.panels]
     return [_told(chart, board) for chart in charts] if board.same else charts
 
@@ -214,11 +214,18 @@ def _accumulated(board: Board) -> Chart:
 
 
 def _ranking(board: Board) -> Chart:
-    metric = board.headline
-    figures = [(row.label, row.figures[metric.key]) for row in board.rows]
+    return ranking(board, board.headline)
+
+
+def ranking(board: Board, metric: Metric) -> Chart:
+    """The agents by one figure, best first where more or less of it is better."""
+    rows = [row for row in board.rows if metric.key in row.figures]
+    if metric is not board.headline:
+        rows.sort(key=lambda row: -metric.better * row.figures[metric.key].value)
+    figures = [(row.label, row.figures[metric.key]) for row in rows]
     series = [Series(a, [0.0], [f.value], _one(f.low), _one(f.high)) for a, f in figures]
-    direction = "higher is better" if metric.better > 0 else "lower is better"
-    panel = Panel(f"Mean {metric.title} ({direction})", metric.title, "", series, "bars")
+    direction = {1: " (higher is better)", -1: " (lower is better)"}.get(metric.better, "")
+    panel = Panel(f"Mean {metric.title}{direction}", metric.title, "", series, "bars")
     caption = "Interquartile mean over seeds with its 95% bootstrap interval."
     return Chart("ranking", f"Ranking by {metric.title}", caption, [panel], list(board.runs))
 
@@ -292,7 +299,7 @@ def _extra(key: str) -> Callable[[Result], Floats]:
 
 
 # By the names in vocabulary.CHARTS.
-_MAKERS: dict[str, Callable[[Board], Chart]] = {
+MAKERS: dict[str, Callable[[Board], Chart]] = {
     "progress": _progress,
     "accumulated": _accumulated,
     "ranking": _ranking,

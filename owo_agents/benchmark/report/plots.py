@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
 from owo_agents.benchmark.report import inert
 from owo_agents.benchmark.report.charts import Chart, Panel, slope
@@ -74,10 +76,64 @@ def _bytes(figure: Figure, name: str) -> bytes:
     return buffer.getvalue()
 
 
+def onto(
+    charts: Sequence[tuple[str, Chart]], axes: Axes | Sequence[Axes] | None = None
+) -> Axes | NDArray[Any]:
+    """Draw charts for their user to go on with; one pair of axes a panel.
+
+    Args:
+        charts: Each after what it is about.
+        axes: Of the user's own, as many as there are panels; by default those of a new figure.
+
+    Raises:
+        ValueError: Another number of axes.
+    """
+    panels = [
+        (replace(panel, title=f"{subject}: {panel.title}"), chart)
+        for subject, chart in charts
+        for panel in chart.panels
+    ]
+    with mpl.style.context(["default", _STYLE]):
+        places = _fresh([panel for panel, _ in panels]) if axes is None else np.ravel(axes)  # type: ignore[arg-type]
+        if len(places) != len(panels):
+            raise ValueError(f"axes: {len(places)} are given for {len(panels)} panels")
+        for axis, (panel, chart) in zip(places, panels):
+            _panel(axis, panel, _styles(chart))
+            if panel.kind != "bars" and len(panel.series) > 1:
+                axis.legend()
+    return places[0] if len(places) == 1 else places
+
+
+def _fresh(panels: Sequence[Panel]) -> NDArray[Any]:
+    """Axes of a new figure of pyplot's."""
+    import matplotlib.pyplot as plt
+
+    rows, columns = _shape(len(panels))
+    most = max(len(panel.series) for panel in panels)
+    high = 1.1 + 0.3 * most if panels[0].kind == "bars" else 3.0
+    figure = plt.figure(figsize=(max(6.4, 4.4 * columns), high * rows), layout="constrained")
+    return figure.subplots(rows, columns, squeeze=False).ravel()[: len(panels)]  # type: ignore[no-any-return]
+
+
+def _shape(panels: int) -> tuple[int, int]:
+    """Rows and columns."""
+    columns = min(panels, 4 if panels in (4, 7, 8) else 3)
+    return -(-panels // columns), columns
+
+
+def _styles(chart: Chart) -> _Styles:
+    return {label: _style(i) for i, label in enumerate(chart.labels)}
+
+
+def _panel(axis: Axes, panel: Panel, style: _Styles) -> None:
+    _DRAW[panel.kind](axis, panel, style)
+    axis.set_title(_short(panel.title, 60), loc="left")
+    axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
+
+
 def _figure(chart: Chart) -> Figure:
     panels = chart.panels
-    columns = min(len(panels), 4 if len(panels) in (4, 7, 8) else 3)
-    rows = -(-len(panels) // columns)
+    rows, columns = _shape(len(panels))
     labels = chart.labels
     bars = panels[0].kind == "bars"
     width = max(6.4, 3.6 * columns)
@@ -87,11 +143,9 @@ def _figure(chart: Chart) -> Figure:
     height = 1.2 + 0.34 * len(labels) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    style = {label: _style(i) for i, label in enumerate(labels)}
+    style = _styles(chart)
     for axis, panel in zip(axes, panels, strict=False):
-        _DRAW[panel.kind](axis, panel, style)
-        axis.set_title(_short(panel.title, 60), loc="left")
-        axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
+        _panel(axis, panel, style)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if not bars and len(labels) > 1:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from owo_agents.benchmark.figures import claims, judged
+from owo_agents.benchmark.figures import certificates, claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board, Row, by_experiment
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME, Estimate
@@ -60,6 +60,37 @@ def verdicts(board: Board) -> list[list[str]]:
     """A header, and a line for each verdict on the experiment's claims; empty without any."""
     lines = [[v.claim.text, v.word, v.measured] for v in claims.verdicts(board)]
     return [["claim", "here", "measured"], *lines] if lines else []
+
+
+def shown(boards: Sequence[Board], width: int) -> Iterator[Table | str]:
+    """The leaderboards for people; of an experiment with a grid one table of its headline figure.
+
+    Args:
+        boards: What is done.
+        width: Of a line, in characters.
+    """
+    for together in by_experiment(boards):
+        if len(together) > 1:
+            yield grid_table(together)
+            if (judged := judged_table(together)) is not None:
+                yield judged
+            for text, words in claims.tally(together).items():
+                counts = ", ".join(f"{word} at {count}" for word, count in words.items())
+                yield f"{text}: {counts} of {len(together)} points"
+        else:
+            yield terminal(together[0], width)
+            if (said := claims_table(together[0])).row_count:
+                yield said
+        baseline = together[0].experiment.baseline
+        runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
+        for check in certificates.checks_of(runs):
+            yield f"{baseline}, {check.name}: {check}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Some of the names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{'; '.join(names[:3])}{more}"
 
 
 # Columns of the terminal's table, the first to be kept where it is narrow.

@@ -29,22 +29,36 @@ class Origin:
 def write(folder: Path, suite: Suite, command: str) -> None:
     """Keep the suite as it was resolved, and the command.
 
+    A folder is bound to what was run in it, not to a name: a suite may be renamed, and grow.
+
     Raises:
-        ValueError: The folder is another suite's, whose report would be lost.
+        ValueError: The folder is another suite's, whose report would be lost: they have no run in
+            common, rounds, seeds and code aside.
     """
     try:
-        there = read(folder)[0].name
+        there = read(folder)[0]
     except ValueError:
-        there = suite.name  # nothing is there yet, or it is damaged
-    if there != suite.name:
+        there = suite  # nothing is there yet, or it is damaged
+    if not _runs(there) & _runs(suite):
         raise ValueError(
-            f"{folder}: has the results of suite {there!r}; choose another folder with --out"
+            f"{folder}: has the results of suite {there.name!r} ({there.summary}), which has no "
+            "run in common with this one; choose another folder"
         )
     now = datetime.datetime.now(datetime.timezone.utc)
     origin = Origin(command, now.strftime("%Y-%m-%d %H:%M UTC"))
     plain = {"suite": dataclasses.asdict(suite), "origin": dataclasses.asdict(origin)}
     folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / "suite.json", json.dumps(plain, indent=1) + "\n")
+
+
+def _runs(suite: Suite) -> set[str]:
+    """What the suite runs, but for how long, on which seeds and with what code."""
+    return {
+        json.dumps([e.scenario, variant.settings, spec.agent, spec.arguments], sort_keys=True)
+        for e in suite.experiments
+        for variant in e.variants
+        for spec in e.agents.values()
+    }
 
 
 def read(folder: Path) -> tuple[Suite, Origin]:

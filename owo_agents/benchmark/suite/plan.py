@@ -179,6 +179,16 @@ class Suite:
                 names.setdefault(key, f"{label} on {where}, seed {seed}")
         return names
 
+    def labels(self) -> dict[str, str]:
+        """Cell key → the label of its agent."""
+        return {
+            experiment.cell(variant, label, seed).key: label
+            for experiment in self.experiments
+            for variant in experiment.variants
+            for label in experiment.agents
+            for seed in experiment.seeds
+        }
+
     def narrowed(self, keep: Callable[[Experiment, str], bool]) -> Suite:
         """The suite with the agents that ``keep(experiment, label)`` alone.
 

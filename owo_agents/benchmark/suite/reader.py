@@ -222,7 +222,7 @@ def _experiment(name: str, own: _Given, suite: _Given) -> Experiment:
         notes=data["notes"].strip(),
         scenario=data["scenario"],
         rounds=at("rounds").checked(checks.whole, "rounds", at("rounds").value, low=1),
-        seeds=_seeds(at("seeds")),
+        seeds=at("seeds").checked(seeds_of, at("seeds").value),
         baseline=baseline,
         agents=agents,
         variants=tuple(Variant.of(point, settings | point) for point in _grid(at("grid"))),
@@ -266,13 +266,17 @@ def _grid(given: _Given) -> list[dict[str, Any]]:
     return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
 
 
-def _seeds(given: _Given) -> tuple[int, ...]:
-    seeds = given.value
+def seeds_of(seeds: Any) -> tuple[int, ...]:
+    """Seeds as people give them: a list of different ones, or how many.
+
+    Raises:
+        ValueError: They are neither.
+    """
     if not isinstance(seeds, list):
-        return tuple(range(given.checked(checks.whole, "seeds", seeds, low=1, high=MOST_RUNS)))
+        return tuple(range(checks.whole("seeds", seeds, low=1, high=MOST_RUNS)))
     if not seeds or len(set(map(str, seeds))) < len(seeds):
-        raise given.error(f"{seeds!r}: must be different seeds, or how many")
-    return tuple(given.checked(checks.whole, "seeds", seed, low=0) for seed in seeds)
+        raise ValueError(f"{seeds!r}: must be different seeds, or how many")
+    return tuple(checks.whole("seeds", seed, low=0) for seed in seeds)
 
 
 def _charts(given: _Given) -> tuple[str, ...] | None:

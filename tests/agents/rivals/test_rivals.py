@@ -17,7 +17,7 @@ ID = "AIRAN-FairMTL-v0"
 ONLINE = ["ftl", "hedge", "dual-carried"]
 AGGREGATORS = {
     "fairgrad": ("FairGrad", {"alpha": 2.0}),
-    "nash-mtl": ("NashMTL", {"n_tasks": 3}),
+    "nash-mtl": ("NashMTL", {"n_tasks": 3, "update_weights_every": 8}),
     "pcgrad": ("PCGrad", {}),
     "cagrad": ("CAGrad", {"c": 0.4}),
     "mgda": ("MGDA", {}),

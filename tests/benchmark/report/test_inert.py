@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owo_agents.benchmark.report import inert
-from owo_agents.command.terminal import _Plain
+from owo_agents.benchmark.report.shown import Plain
 
 ESCAPES = ["\x1b]0;owned\x07", "\x9b31m", "a\x08\x08b", "\u202egnp.exe", "\x00", "\ud800", "\r"]
 
@@ -99,5 +99,5 @@ def test_a_latex_row_begins_with_no_argument_of_the_row_before(text):
 )
 def test_a_terminal_shows_names_as_they_are(texts):
     out = io.StringIO()
-    _Plain(file=out, markup=False, emoji=False, width=200).print(": ".join(texts))
+    Plain(file=out, markup=False, emoji=False, width=200).print(": ".join(texts))
     assert out.getvalue().strip() == ": ".join(map(inert.visible, texts)).strip()
