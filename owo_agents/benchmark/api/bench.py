@@ -34,6 +34,7 @@ def bench(
     backend: str = "process",
     force: bool = False,
     tune: bool = False,
+    tune_starts: bool = False,
     progress: bool | Line | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Results:
@@ -65,6 +66,7 @@ def bench(
         backend: ``"process"``, ``"serial"`` or ``"ray"``; the figures are the same.
         force: Run again what the folder has already.
         tune: Then again, with every step size tuned on seeds that no table shows.
+        tune_starts: Likewise, with every outer loop as well.
         progress: Show one line of it; by default where somebody looks, in a notebook or a terminal.
         callbacks: Hear of every run.
 
@@ -93,6 +95,7 @@ def bench(
         backend=backend,
         force=force,
         tune=tune,
+        tune_starts=tune_starts,
         progress=progress,
         callbacks=callbacks,
     )
