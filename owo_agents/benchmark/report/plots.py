@@ -99,7 +99,9 @@ def onto(
             raise ValueError(f"axes: {len(places)} are given for {len(panels)} panels")
         for axis, (panel, chart) in zip(places, panels):
             _panel(axis, panel, _styles(chart))
-            if panel.kind != "bars" and len(panel.series) > 1:
+            if panel.kind == "bars":
+                axis.locator_params(axis="x", nbins=4)  # beside others it is narrow
+            elif len(panel.series) > 1:
                 axis.legend()
     return places[0] if len(places) == 1 else places
 
