@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def agent_page(name: str, summary: str) -> str:
     path = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
     path = path.replace(":", ".")
     pages = [page for room, page in ABOUT.items() if path.startswith(f"{room}.")]
-    more = "".join(f"\nWhat it is and what it measured: [{page}](../{page}.md).\n" for page in pages)
+    more = "".join(f"\nWhat it is and what it measured: [{it}](../{it}.md).\n" for it in pages)
     kind = "autoclass" if isinstance(registry.find(name), type) else "autofunction"
     summary = summary[0].upper() + summary[1:]
     return PAGE.format(name=name, summary=summary, more=more, directive=kind, path=path)
@@ -84,13 +85,15 @@ def find_by_last_name(app: Sphinx, env: Any, node: Any, inner: nodes.Element) ->
         return None
     objects = env.domains.python_domain.objects
     target = node["reftarget"]
+    if target.startswith("owo_") and pydoc.locate(target) is None:
+        return None
     ends = "." + (target.rpartition(".")[2] if target.startswith("owo_") else target)
     named = {name: (o.docname, o.node_id) for name, o in objects.items() if name.endswith(ends)}
-    beside = {name: at for name, at in named.items() if name.startswith(f"{node.get('py:module')}.")}
-    found = set(named.values()) if len(set(named.values())) == 1 else set(beside.values())
-    if len(found) != 1:
+    if len(set(named.values())) > 1:  # those of the module that speaks
+        named = {n: at for n, at in named.items() if n.startswith(f"{node.get('py:module')}.")}
+    if len(set(named.values())) != 1:
         return None
-    ((docname, anchor),) = found
+    docname, anchor = next(iter(named.values()))
     return make_refnode(app.builder, node["refdoc"], docname, anchor, inner, target)
 
 
