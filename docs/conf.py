@@ -23,7 +23,7 @@ extensions = [
 # Markdown as forges read it: $ is mathematics, and headings are anchors by GitHub's rule.
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-smartquotes = False  # they would make a dash of a command's --option
+smartquotes_action = "D"  # dashes only
 nb_execution_mode = "off"  # notebooks carry their outputs; make test runs them
 
 autodoc_member_order = "bysource"
