@@ -74,7 +74,7 @@ def link_names(app: Sphinx, doctree: nodes.document) -> None:
         link = addnodes.pending_xref(
             "", literal.deepcopy(), refdomain="py", reftype="obj", reftarget=name, refwarn=True
         )
-        link["refdoc"] = app.env.current_document.docname
+        link["refdoc"] = app.env.docname
         link.source, link.line = literal.source or doctree.get("source"), literal.line
         literal.replace_self(link)
 
