@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pydoc
 import re
-import types
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +103,6 @@ def load_public(*_: Any) -> None:
         setattr(owo_agents, name, getattr(owo_agents, name))
 
 
-def show_union(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> Any:
-    """A union has no docstring of its own, and may be public all the same."""
-    return False if what == "module" and isinstance(thing, types.UnionType) else None
-
-
 def as_written(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: Any) -> None:
     """Docstrings are plain: |y − θᵀx| and (*batch, K) mean themselves, and ## is a heading."""
     for i, line in enumerate(lines):
@@ -146,7 +140,6 @@ def block(writer: Any, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", write_agent_pages)
     app.connect("config-inited", load_public)
-    app.connect("autodoc-skip-member", show_union)
     app.connect("doctree-read", link_names)
     app.connect("missing-reference", find_by_last_name)
     app.connect("autodoc-process-docstring", as_written, priority=400)  # before Napoleon
