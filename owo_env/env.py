@@ -51,12 +51,10 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     ## Observation space
     The feedback of the slot just played; zeros and slot 0 at reset.
 
-    | key | shape | meaning |
-    |---|---|---|
-    | ``utilities`` | (K,) | u_k(θ), never clipped |
-    | ``gradient`` | (d,) | Σ_k p_k ∇u_k(θ), an ascent direction (``gradients="weighted"``) |
-    | ``gradients`` | (K, d) | ∇u_k(θ) of every user (``gradients="per_user"``) |
-    | ``slot`` | () | slots played in this round, 0 … m |
+    * ``utilities`` (K,): u_k(θ), never clipped
+    * ``gradient`` (d,): Σ_k p_k ∇u_k(θ), an ascent direction (``gradients="weighted"``)
+    * ``gradients`` (K, d): ∇u_k(θ) of every user (``gradients="per_user"``)
+    * ``slot`` (): slots played in this round, 0 … m
 
     ## Reward
     F_α(ū_1..i) − F_α(ū_1..i−1) with ū the mean utilities so far and F_α of nothing = 0, so that a

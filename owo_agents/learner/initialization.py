@@ -59,7 +59,7 @@ class Initialization(Part):
 
 
 class ByCoordinate(Initialization):
-    """An initialization whose :meth:`_next` is the same formula for a number as for an array."""
+    """An initialization whose ``_next`` is the same formula for a number as for an array."""
 
     def starts(self, targets: Floats) -> Floats:
         start = self.begin_round(())

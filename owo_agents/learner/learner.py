@@ -98,6 +98,7 @@ class Learner(Agent):
         return {"model": self.model.copy("K"), "weights": self.weights.copy("K")}
 
     def learn(self, obs: Observation, info: Info) -> None:
+        """θ by eq. 5 and p by eq. 9 for the next slot, both from the values before."""
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
         if self._sum is not None:

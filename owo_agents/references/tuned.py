@@ -31,7 +31,7 @@ class TunedConstant(Learner):
     weights: β leans towards the worse off, c is the total. The best has the highest mean F_α over
     some rounds of streams seeded 1,000,000 onwards. Where every seed replays the same data
     (``recorded``) that is tuning on what is judged, and flatters it. Tuning happens when
-    :func:`play` shows the agent its environment.
+    :func:`owo_agents.play` shows the agent its environment.
 
     Args:
         problem: The problem.

@@ -290,7 +290,7 @@ class _Keeper(BaseCallback):
 
 
 def exported(model: Any, training: Training, problem: Problem, steps: int) -> Policy:
-    """The deterministic policy of an SB3 model of :data:`ALGORITHMS`."""
+    """The deterministic policy of an SB3 model of ``ALGORITHMS``."""
     policy = model.policy
     if training.algorithm == "ppo":
         modules = [*policy.mlp_extractor.policy_net, policy.action_net]

@@ -155,7 +155,7 @@ class Smooth(Fairness):
 
     @abstractmethod
     def relative_priorities(self, u: Floats) -> Floats:
-        """The :meth:`priorities` over the largest of them, (..., K)."""
+        """The :meth:`Fairness.priorities` over the largest of them, (..., K)."""
 
     @abstractmethod
     def change(self, u: Floats, change: Floats) -> Floats:

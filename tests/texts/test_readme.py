@@ -1,4 +1,4 @@
-"""The Python of README and CONTRIBUTING runs as it is printed."""
+"""The Python of README runs as it is printed, and the guide's recipes play together."""
 
 import re
 
@@ -12,6 +12,7 @@ import owo_env
 from owo_agents.registry import registry
 
 README = REPOSITORY / "README.md"
+GUIDE = REPOSITORY / "docs" / "guide"
 # Read before any test registers its own.
 NAMED = {"Scenarios": set(owo_env.scenario_names()), "Agents": set(owo_agents.names())}
 
@@ -20,8 +21,7 @@ def blocks(file):
     return re.findall(r"```python\n(.*?)```", file.read_text(encoding="utf-8"), flags=re.S)
 
 
-# The example of split learning is the same text as examples/, which has its own test.
-BLOCKS = [block for block in blocks(README) if "SplitLearning" not in block]
+BLOCKS = blocks(README)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -38,7 +38,7 @@ def test_own_agent_fits_in_fifteen_lines():
 def test_the_example_of_split_learning_is_the_tested_file():
     example = (README.parent / "examples" / "split_learning_digits.py").read_text(encoding="utf-8")
     code = example.split('"""\n', 1)[1].strip()
-    assert code in README.read_text(encoding="utf-8")
+    assert code in (GUIDE / "your-model.md").read_text(encoding="utf-8")
     assert len(code.splitlines()) <= 40
 
 
@@ -54,18 +54,10 @@ def test_the_two_commands_are_there():
     assert "make demo" in text and "make test" in text
 
 
-RECIPES = blocks(README.parent / "CONTRIBUTING.md")
-
-
-@pytest.mark.parametrize("number", range(len(RECIPES)))
-def test_a_recipe_runs_alone(number, monkeypatch):
+def test_the_guide_s_scenario_and_agents_play_together(tmp_path, monkeypatch):
+    recipes = blocks(GUIDE / "your-scenario.md") + blocks(GUIDE / "your-agent.md")
     monkeypatch.setattr(registry, "entries", dict(registry.entries))
-    exec(compile(RECIPES[number], f"recipe {number + 1}", "exec"), {"__name__": "recipe"})
-
-
-def test_contributing_s_scenario_and_agents_play_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "entries", dict(registry.entries))
-    (tmp_path / "mine.py").write_text("\n".join(RECIPES))
+    (tmp_path / "mine.py").write_text("\n".join(recipes))
     monkeypatch.syspath_prepend(tmp_path)
     id_, settings = "AIRAN-FairMTL-v0", {"scenario": "mine:Lines", "num_slots": 8}
     one = gym.make(id_, **settings)
