@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
         r"(collections|gym|gymnasium|joblib|matplotlib|nn|np|numpy|os|pathlib|ray|rich|"
         r"stable_baselines3|torch|torchjd|typing|typing_extensions)\..*",
     ),
-    ("py:class", r"ArrayLike|NDArray|Dataset|Tensor|Aggregator|Scalarizer"),
+    ("py:class", r"ArrayLike|Axes|NDArray|Dataset|Tensor|Aggregator|Scalarizer"),
     ("py:class", r".*\.Draw|Collate|.*\.T|T|A|Best"),  # type aliases and variables
 ]
 
