@@ -131,6 +131,20 @@ def test_figures_for_a_paper(finished, tmp_path):
     assert (out / "figures" / "short-progress.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_a_table_and_figures_for_a_paper(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "out")
+    shutil.rmtree(out / "figures")
+    assert owo("report", out, "--format", "latex").exit_code == 0
+    assert not (out / "figures").exists()
+    words = ["--format", "latex", "--columns", "regret, worst user", "--figures", "pdf"]
+    assert owo("report", out, *words).exit_code == 0
+    assert "agent & regret & worst user" in (out / "leaderboard.tex").read_text()
+    assert {path.suffix for path in (out / "figures").iterdir()} >= {".pdf"}
+    refused = owo("report", out, "--format", "md", "--columns", "regert")
+    assert refused.exit_code == 2 and "did you mean 'regret'" in refused.stderr
+    assert owo("report", out, "--columns", "regret").exit_code == 2  # html has all, to be sorted
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

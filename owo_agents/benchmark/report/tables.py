@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,45 +15,20 @@ from owo_agents.benchmark.figures.leaderboard import Board, Row, by_experiment
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME, Estimate
 from owo_agents.benchmark.report import inert
+from owo_agents.benchmark.report.columns import (
+    Entry,
+    Sheet,
+    chosen,
+    entry,
+    sheets,
+)
+from owo_agents.benchmark.report.latex import latex
 from owo_agents.benchmark.suite.values import words
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
-    """``0.0088 [0.0085, 0.0091]``, or that it is the same in every seed, or a dash."""
-    if estimate is None:
-        return "–"
-    value = number_text(estimate.value, digits)
-    if not spread or estimate.low is None or estimate.high is None:
-        return f"{value} ({SAME})" if spread and estimate.same else value
-    return f"{value} [{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
-
-
-def number_text(value: float, digits: int) -> str:
-    """The number with so many decimals, and never a negative zero."""
-    return f"{round(value, digits) + 0.0:,.{digits}f}"
-
-
-def difference_title(board: Board) -> str:
-    """What the column of paired differences is called."""
-    return f"{board.headline.title} − {board.experiment.baseline}'s"
-
-
-def _lines(board: Board) -> Iterator[list[str]]:
-    """The leaderboard's header, and a line for each agent."""
-    titles = [metric.title for metric in board.metrics]
-    yield ["agent", *titles, difference_title(board), "P(better)"]
-    for row in board.rows:
-        figures = [
-            figure_text(row.figures.get(m.key), m.digits, spread=m is board.headline)
-            for m in board.metrics
-        ]
-        difference = figure_text(row.difference, board.headline.digits)
-        yield [
-            board.name_of(row.label),
-            *figures,
-            difference,
-            figure_text(row.improvement, 2, spread=False),
-        ]
+    """What :func:`columns.entry` shows, as one text."""
+    return str(entry(estimate, digits, spread))
 
 
 def verdicts(board: Board) -> list[list[str]]:
@@ -174,52 +149,77 @@ def judged_table(boards: Sequence[Board]) -> Table | None:
     return table
 
 
-def markdown(boards: Sequence[Board]) -> str:
-    """One table a leaderboard, and one an experiment whose grid is of notions of fairness."""
+def markdown(boards: Sequence[Board], columns: Sequence[str] | None = None) -> str:
+    """One table a leaderboard, and one an experiment whose grid is of notions of fairness.
+
+    Args:
+        boards: The leaderboards.
+        columns: Keys or titles of the columns, in order: then there is a table an experiment, its
+            whole grid in it, and nothing else. All columns where None.
+
+    Raises:
+        ValueError: A column that nobody has.
+    """
+    if columns is not None:
+        return "\n".join(map(_markdown, sheets(boards, columns)))
     texts: list[str] = []
     for together in by_experiment(boards):
-        texts += map(_markdown, together)
+        for board, sheet in zip(together, sheets(together), strict=True):
+            said = verdicts(board)
+            texts.append(_markdown(sheet) + (f"\n{_pipes(said, '---')}" if said else ""))
         if lines := judged_lines(together):
             title = inert.markdown(judged_title(together))
             texts.append(f"## {title}\n\n{judged.MEANING}\n\n{_pipes(lines, '--:')}")
     return "\n".join(texts)
 
 
-def _markdown(board: Board) -> str:
-    text = f"## {inert.markdown(board.title)}\n\n{_pipes(list(_lines(board)), '--:')}"
-    said = verdicts(board)
-    return f"{text}\n{_pipes(said, '---')}" if said else text
+def _markdown(sheet: Sheet) -> str:
+    header = _escaped([*sheet.keys, "agent", *sheet.header])
+    lines = []
+    for group in sheet.groups:
+        point = _escaped(group.point[: len(sheet.keys)])
+        for name, found in group.rows:
+            lines.append([*point, inert.markdown(name), *map(_markdown_cell, found)])
+            point = [""] * len(sheet.keys)  # said once
+    left = len(sheet.keys) + 1
+    aligns = ["---"] * left + ["--:"] * len(sheet.header)
+    return f"## {inert.markdown(sheet.title)}\n\n{_piped(header, aligns, lines)}"
+
+
+def _markdown_cell(one: Entry) -> str:
+    figure = inert.markdown(one.figure)
+    figure = f"**{figure}**" if one.best else figure
+    return f"{figure} {inert.markdown(one.spread)}" if one.spread else figure
+
+
+def _escaped(texts: Sequence[str]) -> list[str]:
+    return [inert.markdown(text) for text in texts]
 
 
 def _pipes(lines: Sequence[Sequence[str]], align: str) -> str:
-    texts = [" | ".join(map(inert.markdown, line)) for line in lines]
-    header, *body = [f"| {text} |\n" for text in texts]
-    return f"{header}|---{f'|{align}' * (len(lines[0]) - 1)}|\n{''.join(body)}"
+    header, *body = map(_escaped, lines)
+    return _piped(header, ["---"] + [align] * (len(header) - 1), body)
 
 
-def latex(boards: Sequence[Board]) -> str:
-    """One ``tabular`` a leaderboard (package booktabs)."""
-    return "\n".join(map(_latex, boards))
+def _piped(header: Sequence[str], aligns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts that are Markdown already."""
+    head, *body = [f"| {' | '.join(line)} |\n" for line in [header, *lines]]
+    return f"{head}|{'|'.join(aligns)}|\n{''.join(body)}"
 
 
-def _latex(board: Board) -> str:
-    lines = list(_lines(board))
-    header, *rows = [" & ".join(map(inert.latex, line)) + " \\\\\n" for line in lines]
-    columns = "l" + "r" * (len(lines[0]) - 1)
-    return (
-        f"% {inert.flat(board.title)}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        f"{header}\\midrule\n{''.join(rows)}\\bottomrule\n\\end{{tabular}}\n"
-    )
+def records(boards: Sequence[Board], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Long form: a record for each leaderboard, agent and column, for data frames.
 
-
-def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """Long form: a record for each leaderboard, agent and metric, for data frames."""
+    Raises:
+        ValueError: A column that nobody has.
+    """
+    choose = chosen(boards, columns)
     return [
         {
             "experiment": board.experiment.name,
             "point": board.variant.label,
             "agent": row.label,
-            "metric": metric.key,
+            "metric": column.key,
             "iqm": estimate.value,
             "low": estimate.low,
             "high": estimate.high,
@@ -227,16 +227,16 @@ def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
         }
         for board in boards
         for row in board.rows
-        for metric in board.metrics
-        if (estimate := row.figures.get(metric.key)) is not None
+        for column in choose(board)
+        if (estimate := column.of(row)) is not None
     ]
 
 
-def comma_separated(boards: Sequence[Board]) -> str:
+def comma_separated(boards: Sequence[Board], columns: Sequence[str] | None = None) -> str:
     """The records as CSV, which no spreadsheet takes for formulas."""
     rows = [
         {key: inert.spreadsheet(v) if isinstance(v, str) else v for key, v in record.items()}
-        for record in records(boards)
+        for record in records(boards, columns)
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
@@ -245,7 +245,7 @@ def comma_separated(boards: Sequence[Board]) -> str:
     return buffer.getvalue()
 
 
-def parquet(boards: Sequence[Board]) -> bytes:
+def parquet(boards: Sequence[Board], columns: Sequence[str] | None = None) -> bytes:
     """The records as Parquet.
 
     Raises:
@@ -259,14 +259,14 @@ def parquet(boards: Sequence[Board]) -> bytes:
             "--format parquet needs PyArrow: pip install 'airan-fairmtl[parquet]'"
         ) from error
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records(boards)), sink)
+    pq.write_table(pa.Table.from_pylist(records(boards, columns)), sink)
     return sink.getvalue()
 
 
-FORMATS: dict[str, tuple[str, Callable[[Sequence[Board]], str | bytes]]] = {
+FORMATS: dict[str, tuple[str, Callable[[Sequence[Board], Sequence[str] | None], str | bytes]]] = {
     "md": ("md", markdown),
     "csv": ("csv", comma_separated),
     "parquet": ("parquet", parquet),
     "latex": ("tex", latex),
 }
-"""Format → the suffix of its file, and what the leaderboards are in it."""
+"""Format → the suffix of its file, and what chosen columns of the leaderboards are in it."""
