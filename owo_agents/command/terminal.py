@@ -105,7 +105,7 @@ def show(boards: Sequence[Board]) -> None:
     """The leaderboards; of an experiment with a grid one table of its headline figure."""
     for together in by_experiment(boards):
         if len(together) > 1:
-            console.print(tables.grid_table(together))
+            console.print(tables.grid_table(together, console.width))
             if (judged := tables.judged_table(together)) is not None:
                 console.print(judged)
             for text, words in claims.tally(together).items():

@@ -58,6 +58,8 @@ class Panel:
         kind: ``"lines"``, ``"points"`` or ``"bars"`` (y by label).
         log: Both axes are logarithmic.
         y_limits: What to show of y, if not everything.
+        agent: Whom it is about, if one agent alone.
+        pale: Whether it is one of many, to be shown on demand.
     """
 
     title: str
@@ -67,6 +69,8 @@ class Panel:
     kind: str = "lines"
     log: bool = False
     y_limits: tuple[float, float] | None = None
+    agent: str | None = None
+    pale: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Chart:
         title, caption: For people.
         panels: The axes.
         labels: Every label in the order that decides colours, the same in all of a board's charts.
+        pale: Labels of those among many that do not stand out.
+        bounds: Labels of what is no measurement.
     """
 
     name: str
@@ -85,7 +91,11 @@ class Chart:
     caption: str
     panels: list[Panel]
     labels: list[str]
+    pale: Sequence[str] = ()
+    bounds: Sequence[str] = ()
 
+
+ZERO = 1e-9  # the oracle's regret is round-off
 
 BOUND = "Theorem 1"
 """Label of the theorem's bound in a sweep."""
@@ -107,6 +117,18 @@ def _told(chart: Chart, board: Board) -> Chart:
     title = f"{chart.title} ({SAME})" if everyone else chart.title
     who = f"{board.headline.title.capitalize()} {SAME}: {', '.join(board.same)}."
     return replace(chart, title=title, caption=f"{chart.caption} {who}")
+
+
+def _without_zeros(series: list[Series]) -> tuple[list[Series], str]:
+    """Curves of regret less those that are zero throughout, as the oracle's, for logarithmic axes.
+
+    Returns them and how a caption's sentence ends.
+    """
+    shown = [s for s in series if max(map(abs, s.y), default=0.0) > ZERO]
+    names = [s.label for s in series if s not in shown]
+    if not shown or not names:
+        return series, "."
+    return shown, f"; zero throughout, and not drawn: {', '.join(names)}."
 
 
 def _positive(series: Sequence[Series]) -> bool:
@@ -196,10 +218,11 @@ def _progress(board: Board) -> Chart:
     caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
     if all(run.regret is not None for run in board.results):
         series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
+        series, zero = _without_zeros(series)
         regret = Panel("Regret", "round t", "mean of rounds 1 … t", series, log=_positive(series))
         panels.insert(0, regret)
         title = "Regret and fairness"
-        caption += " Regret is measured against the fairest model in hindsight."
+        caption += " Regret is measured against the fairest model in hindsight" + zero
     return Chart("progress", title, caption, panels, list(board.runs))
 
 
@@ -255,7 +278,7 @@ def _weights(board: Board) -> Chart:
         if all(np.ptp(run.weights, axis=0).max() < 1e-9 for run in runs):
             continue  # constant: a line that says nothing
         series = [_curve(name, runs, _of_class(name, "weights")) for name in _classes(board)]
-        panels.append(_focused(label, "priority p", series))
+        panels.append(replace(_focused(label, "priority p", series), agent=label))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
     return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
 
@@ -281,7 +304,8 @@ def _learned(board: Board) -> Chart:
         for group in dict.fromkeys(key.partition("/")[0] for key in keys):
             own = [key for key in keys if key.startswith(f"{group}/")]
             series = [_curve(key.partition("/")[2], runs, _extra(key)) for key in own]
-            panels.append(_focused(f"{label}: {group}", group, series))
+            panel = _focused(f"{label}: {group}", group, series)
+            panels.append(replace(panel, agent=label))
             labels += [s.label for s in series]
     caption = "What an agent learned of its own settings, by round, moving mean."
     return Chart("learned", "Learned settings", caption, panels, list(dict.fromkeys(labels)))
@@ -336,7 +360,9 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     title = f"{boards[0].headline.title.capitalize()} by {key}"
     if any(s.label == BOUND for panel in panels for s in panel.series):
         caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."
-    return Chart("sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND])
+    return Chart(
+        "sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND], bounds=[BOUND]
+    )
 
 
 def _numeric_key(boards: Sequence[Board]) -> str | None:

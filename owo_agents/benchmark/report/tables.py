@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 
 from owo_agents.benchmark.figures import claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board, Row, by_experiment
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME, Estimate
-from owo_agents.benchmark.report import inert
+from owo_agents.benchmark.report import crowd, inert
 from owo_agents.benchmark.report.columns import (
     Entry,
     Sheet,
@@ -98,25 +100,58 @@ def claims_table(board: Board) -> Table:
     return table
 
 
-def grid_table(boards: Sequence[Board]) -> Table:
-    """One experiment's headline figure, a row for each point of its grid."""
+def grid_table(boards: Sequence[Board], width: float = math.inf) -> Table:
+    """One experiment's headline figure at each point of its grid.
+
+    A row is a point, or an agent where only that fits into ``width``; where neither does, there
+    are as many agents as fit, the baseline and the best first, and the table says who is missing.
+    """
     first = boards[0]
+    keys, labels = list(first.variant.point), crowd.order(boards)
+    points = [[words(board.variant.point[key]) for key in keys] for board in boards]
+    agents = [[label, *(_headline(board, label) for board in boards)] for label in labels]
+    left = _transposed([keys, *points])
     table = _titled(f"{first.experiment.title}: {first.headline.title}")
-    if all(len(board.same) == len(board.rows) for board in boards):
-        table.caption = SAME
-    keys = list(first.variant.point)
-    for key in keys:
-        table.add_column(key, no_wrap=True)
-    labels = [a for a in first.experiment.agents if any(a in board.runs for board in boards)]
-    for label in labels:
-        table.add_column(label, justify="right")
-    for board in boards:
-        point = [words(board.variant.point[key]) for key in keys]
-        rows = [board.row(label) for label in labels]
-        figures = [None if row is None else row.figures.get(board.headline.key) for row in rows]
-        digits = board.headline.digits
-        table.add_row(*point, *(figure_text(figure, digits, spread=False) for figure in figures))
+    notes = [SAME] if all(len(board.same) == len(board.rows) for board in boards) else []
+    if not _fits([*left, *agents], width) and _fits(turned := _by_point(agents, boards), width):
+        left, agents = turned[:1], turned[1:]
+    elif not _fits([*left, *agents], width):
+        best = crowd.by_rank(boards)
+        agents.sort(key=lambda column: best.index(column[0]))
+        fitting = [n for n in range(1, len(agents)) if _fits([*left, *agents[:n]], width)]
+        shown = max(fitting, default=1)
+        notes.append(f"not shown: {', '.join(column[0] for column in agents[shown:])}")
+        agents = agents[:shown]
+    table.caption = "; ".join(notes) or None
+    for header, *_ in left:
+        table.add_column(header, no_wrap=True)
+    for header, *_ in agents:
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in _transposed([*left, *agents])[1:]:
+        table.add_row(*row)
     return table
+
+
+def _headline(board: Board, label: str) -> str:
+    row = board.row(label)
+    figure = None if row is None else row.figures.get(board.headline.key)
+    return figure_text(figure, board.headline.digits, spread=False)
+
+
+def _transposed(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    return list(map(list, zip(*lines, strict=True)))
+
+
+def _by_point(agents: Sequence[Sequence[str]], boards: Sequence[Board]) -> list[list[str]]:
+    """The columns of a table whose rows are agents."""
+    points = ["\n".join(board.variant.label.split(", ")) for board in boards]
+    return _transposed([["agent", *points], *agents])
+
+
+def _fits(columns: Sequence[Sequence[str]], width: float) -> bool:
+    """Whether a terminal bears the columns, with two spaces and a line between them."""
+    lines = ["\n".join(column).split("\n") for column in columns]
+    return sum(max(map(cell_len, one)) + 3 for one in lines) - 1 <= width
 
 
 def judged_lines(boards: Sequence[Board]) -> list[list[str]]:
