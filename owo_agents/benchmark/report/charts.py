@@ -148,7 +148,7 @@ def _focused(title: str, y_label: str, series: list[Series]) -> Panel:
     return Panel(title, "round t", y_label, series, y_limits=_widened(values))
 
 
-def _alike(panels: Sequence[Panel]) -> list[Panel]:
+def alike(panels: Sequence[Panel]) -> list[Panel]:
     """Panels of one quantity with the same range of y, so that users can be compared."""
     ranges: dict[str, list[float]] = {}
     for panel in panels:
@@ -256,7 +256,7 @@ def _users(board: Board) -> Chart:
         for name in _classes(board)
     ]
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
-    return Chart("users", "Utility by user", caption, _alike(panels), list(board.runs))
+    return Chart("users", "Utility by user", caption, alike(panels), list(board.runs))
 
 
 def _trade_off(board: Board) -> Chart:
@@ -280,7 +280,7 @@ def _weights(board: Board) -> Chart:
         series = [_curve(name, runs, _of_class(name, "weights")) for name in _classes(board)]
         panels.append(replace(_focused(label, "priority p", series), agent=label))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
-    return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
+    return Chart("weights", "The weights' trajectory", caption, panels, _classes(board))
 
 
 def _validation(board: Board) -> Chart:
@@ -291,7 +291,7 @@ def _validation(board: Board) -> Chart:
         for name in _classes(board)
     ]
     caption = "On held-out data with true labels at the end of each round, moving mean."
-    return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
+    return Chart("validation", "Validation", caption, alike(panels), list(board.runs))
 
 
 def _learned(board: Board) -> Chart:
@@ -340,8 +340,7 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     panels = []
     groups: dict[str, list[Board]] = {}
     for board in boards:
-        rest = {k: v for k, v in board.variant.point.items() if k != key}
-        groups.setdefault(replace(board.variant, point=rest).label, []).append(board)
+        groups.setdefault(board.variant.without(key).label, []).append(board)
     for title, group in groups.items():
         metric = group[0].headline
         group.sort(key=lambda board: board.variant.point[key])

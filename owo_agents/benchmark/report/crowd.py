@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report.charts import Chart
+from owo_agents.benchmark.report.charts import Chart, alike
 
 COLOURS = 10
 """Agents that can be told apart: more are a crowd."""
@@ -49,7 +49,12 @@ def led(chart: Chart, labels: Sequence[str]) -> Chart:
     behind = pale(labels)
     if any(panel.agent is not None for panel in chart.panels):
         panels = sorted(chart.panels, key=lambda panel: labels.index(panel.agent or labels[0]))
-        return replace(chart, panels=[replace(p, pale=p.agent in behind) for p in panels])
+        marked = [replace(panel, pale=panel.agent in behind) for panel in panels]
+        if chart.name == "weights":  # on one scale, that of one behind would flatten the others
+            marked = [
+                p for pale in (False, True) for p in alike([m for m in marked if m.pale == pale])
+            ]
+        return replace(chart, panels=marked)
     agents = [label for label in labels if label in chart.labels]
     others = [label for label in chart.labels if label not in labels]
     drawn = {series.label for panel in chart.panels for series in panel.series}

@@ -80,6 +80,10 @@ class Variant:
         """The grid point in words; empty without a grid."""
         return ", ".join(f"{key}={words(value)}" for key, value in self.point.items())
 
+    def without(self, key: str) -> Variant:
+        """What is left of the point, for titles, if a key of the grid is shown by itself."""
+        return replace(self, point={k: v for k, v in self.point.items() if k != key})
+
 
 @dataclass(frozen=True)
 class Experiment:

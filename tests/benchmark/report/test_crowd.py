@@ -62,7 +62,7 @@ def test_panels_of_those_behind_are_last_and_on_demand(tmp_path):
     assert [panel.agent for panel in weights.panels] == section.labels
     assert [panel.pale for panel in weights.panels] == [False] * 8 + [True] * 3
     svg = plots.draw(weights, "x", ["svg"])["svg"].decode()
-    assert "(8 of 11" in svg and weights.panels[-1].title not in svg
+    assert "(8 of 11" in svg and f">{weights.panels[-1].title}<" not in svg
 
 
 def test_a_picture_names_those_that_stand_out_and_counts_the_others(charts):
