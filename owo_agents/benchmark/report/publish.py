@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report import tables
+from owo_agents.benchmark.report import stale, tables
 from owo_agents.benchmark.report.gallery import Section, sections
 from owo_agents.benchmark.report.page import report
 from owo_agents.benchmark.run.results import Store
@@ -39,7 +39,9 @@ def publish(
 def figures(
     suite: Suite, found: Sequence[Section], folder: Path, formats: Sequence[str]
 ) -> list[Path]:
-    """Draw every chart in each of the formats; returns what was written.
+    """Draw every chart in each of the formats, and remove pictures of charts that are no more.
+
+    Returns what was written.
 
     Raises:
         ValueError: The figures' folder is a link that leads out of the results folder.
@@ -47,17 +49,18 @@ def figures(
     # Here, since matplotlib is half of what `owo --help` would load.
     from owo_agents.benchmark.report import plots
 
-    stems, written = _stems(suite), []
-    inside = files.inside(folder, "figures")
+    stems, inside = _stems(suite), files.inside(folder, "figures")
     inside.mkdir(exist_ok=True)
+    written, names = {}, set()
     for section in found:
         for subject, chart in section.charts():
+            name = f"{stems[section.experiment.name, subject]}-{chart.name}"
+            names.add(name)
             for suffix, content in plots.draw(chart, subject, formats).items():
-                stem = stems[section.experiment.name, subject]
-                path = inside / f"{stem}-{chart.name}.{suffix}"
-                files.write(path, content)
-                written.append(path)
-    return written
+                files.write(inside / f"{name}.{suffix}", content)
+                written[f"{name}.{suffix}"] = stale.digest(content)
+    stale.clear(folder, written, names)
+    return [inside / name for name in written]
 
 
 def table(
