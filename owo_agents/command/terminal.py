@@ -114,8 +114,10 @@ def show(boards: Sequence[Board]) -> None:
                 console.print(line, highlight=False)
         else:
             console.print(tables.terminal(together[0], console.width))
-            if (verdicts := tables.claims_table(together[0])).row_count:
+            if (verdicts := tables.claims_table(tables.verdicts(together[0]))).row_count:
                 console.print(verdicts)
+        if lines := tables.slope_verdicts(together):
+            console.print(tables.claims_table(lines))
         baseline = together[0].experiment.baseline
         runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
         for check in certificates.checks_of(runs):

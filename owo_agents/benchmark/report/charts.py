@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_agents.benchmark.figures import certificates, statistics
+from owo_agents.benchmark.figures import certificates, claims, statistics
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.metrics import Metric, by_class, user_classes
 from owo_agents.benchmark.figures.statistics import SAME
@@ -385,9 +385,7 @@ def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator
 
 def slope(series: Series) -> float | None:
     """The fitted exponent b of y ∝ x^b; None where it has no meaning."""
-    if len(series.x) < 3 or min(series.y) <= 0 or min(series.x) <= 0:
-        return None
-    return float(np.polyfit(np.log(series.x), np.log(series.y), 1)[0])
+    return claims.fitted_slope(series.x, series.y)
 
 
 def _classes(board: Board) -> list[str]:

@@ -68,6 +68,7 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         same=SAME,
         rule=claims.RULE,
         verdicts=tables.verdicts,
+        slope_verdicts=tables.slope_verdicts,
         checks=_checks,
         judged=judged.MEANING,
     )

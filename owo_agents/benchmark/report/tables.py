@@ -35,7 +35,16 @@ def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> 
 
 def verdicts(board: Board) -> list[list[str]]:
     """A header, and a line for each verdict on the experiment's claims; empty without any."""
-    lines = [[v.claim.text, v.word, v.measured] for v in claims.verdicts(board)]
+    return _verdict_lines(claims.verdicts(board))
+
+
+def slope_verdicts(boards: Sequence[Board]) -> list[list[str]]:
+    """The same of the claims about slopes over an experiment's grid."""
+    return _verdict_lines(claims.slopes(boards))
+
+
+def _verdict_lines(found: Sequence[claims.Verdict]) -> list[list[str]]:
+    lines = [[v.claim.text, v.word, v.measured] for v in found]
     return [["claim", "here", "measured"], *lines] if lines else []
 
 
@@ -92,10 +101,10 @@ def _terminal_figure(board: Board, row: Row, metric: Metric) -> str:
     return text
 
 
-def claims_table(board: Board) -> Table:
-    """The verdicts on the experiment's claims."""
+def claims_table(lines: Sequence[Sequence[str]]) -> Table:
+    """The lines of :func:`verdicts` or :func:`slope_verdicts`."""
     table = Table("claim", "here", "measured", box=SIMPLE_HEAD, pad_edge=False)
-    for line in verdicts(board)[1:]:
+    for line in lines[1:]:
         table.add_row(*line)
     return table
 
@@ -202,6 +211,9 @@ def markdown(boards: Sequence[Board], columns: Sequence[str] | None = None) -> s
         for board, sheet in zip(together, sheets(together), strict=True):
             said = verdicts(board)
             texts.append(_markdown(sheet) + (f"\n{_pipes(said, '---')}" if said else ""))
+        if said := slope_verdicts(together):
+            title = inert.markdown(f"{together[0].experiment.title}: slopes")
+            texts.append(f"## {title}\n\n{_pipes(said, '---')}")
         if lines := judged_lines(together):
             title = inert.markdown(judged_title(together))
             texts.append(f"## {title}\n\n{judged.MEANING}\n\n{_pipes(lines, '--:')}")

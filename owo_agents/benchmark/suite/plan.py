@@ -43,6 +43,8 @@ class Claim:
         by: How much better, as a share of the other's figure.
         at_least: The least figure, without ``than``.
         at_most: The largest figure, without ``than``.
+        slope_in: A key of the grid: the limits are then of the fitted slope of log figure against
+            log key.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Claim:
     by: float = 0.0
     at_least: float | None = None
     at_most: float | None = None
+    slope_in: str | None = None
 
 
 @dataclass(frozen=True)
