@@ -26,6 +26,7 @@ from owo_agents.benchmark.api.benchmark import Benchmark
 from owo_agents.benchmark.api.progress import Terminal
 from owo_agents.benchmark.figures import leaderboard
 from owo_agents.benchmark.report import publish, tables
+from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import runner
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.execution import make_pair
@@ -215,15 +216,31 @@ def report(
     format_: Annotated[
         str, typer.Option("--format", help="html, md, csv, parquet or latex.")
     ] = "html",
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of the table, by key or title, comma-separated; not of html. An "
+            "experiment then has one table.",
+            show_default="all",
+        ),
+    ] = None,
     figures: Annotated[
-        str, typer.Option(help="Formats of the figures: png, svg, pdf, comma-separated.")
-    ] = "png,svg",
+        str | None,
+        typer.Option(
+            help="Formats of the figures: png, svg, pdf, comma-separated.",
+            show_default="png,svg with html, else none",
+        ),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Make the report of a results folder again."""
     with refusing():
         checks.one_of("--format", format_, ("html", *tables.FORMATS))
-        for one in figures.split(","):
+        if columns is not None and format_ == "html":
+            raise ValueError(f"--columns {columns!r}: is for {', '.join(tables.FORMATS)}, not html")
+        default = "png,svg" if format_ == "html" else ""
+        formats = _listed(default if figures is None else figures)
+        for one in formats:
             checks.one_of("--figures", one, ("png", "svg", "pdf"))
         chosen, origin = manifest.read(folder)
         if trust:  # for the figures that they declare
@@ -235,9 +252,18 @@ def report(
         if not found:
             raise ValueError(f"{folder}: no run of suite {chosen.name!r} is done yet")
         if format_ == "html":
-            announce(publish.publish(chosen, origin, found, store, figures.split(",")))
+            announce(publish.publish(chosen, origin, found, store, formats))
         else:
-            announce([publish.table(folder, found, format_)])
+            named = None if columns is None else _listed(columns)
+            written = [publish.table(folder, found, format_, named)]
+            if formats:
+                written += publish.figures(chosen, sections(found), folder, formats)
+            announce(written)
+
+
+def _listed(text: str) -> list[str]:
+    """What stands between the commas."""
+    return [one.strip() for one in text.split(",") if one.strip()]
 
 
 @app.command()

@@ -58,12 +58,12 @@ class Learner(Agent):
                 )
         if target is None:
             target = "exact" if self.problem.hindsight else "last"
-        checks.one_of("target", target, TARGETS)
         if target == "exact" and not self.problem.hindsight:
             raise ValueError(
                 "target='exact': the environment reveals no fairest model (it needs a scenario "
                 "with an exact oracle and hindsight=True); use target='last' or 'avg'"
             )
+        checks.one_of("target", target, TARGETS if self.problem.hindsight else TARGETS[1:])
         self.target = target
         if reset_heads:
             self.reset_options = {"reset_heads": True}

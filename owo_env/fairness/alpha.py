@@ -30,6 +30,17 @@ def utility_terms(u: Floats, alpha: float) -> Floats:
     return (u ** (1 - alpha) - 1) / (1 - alpha)
 
 
+def checked(alpha: object) -> float:
+    """α as a float.
+
+    Raises:
+        ValueError: It is no finite number ≥ 0; for ∞ the message says which notion that is.
+    """
+    if str(alpha).lower() in ("inf", ".inf", "infinity", "∞"):
+        raise ValueError(f'alpha={alpha!r}: is max-min fairness: use fairness="max-min" instead')
+    return checks.number("alpha", alpha, low=0.0)
+
+
 @dataclass(frozen=True)
 class AlphaFair(Smooth):
     """F_α(u) = Σ_k f_α(u_k), with the tangent of f_α below u_min.
@@ -39,7 +50,7 @@ class AlphaFair(Smooth):
     Args:
         num_users: K.
         utility_bounds: (u_min, u_max), 0 < u_min < u_max.
-        alpha: α ≥ 0; 0 sums utilities, 1 is proportional, ∞ would be max-min fairness.
+        alpha: α ≥ 0; 0 sums utilities, 1 is proportional, ∞ would be the notion ``max-min``.
         constants: ``"corrected"``, or ``"paper"`` for the printed strong convexity u_min^{1+1/α}/α
             and G_W, with which bound (10) can fail where u_min < 1 < α.
 
@@ -58,7 +69,7 @@ class AlphaFair(Smooth):
         for name, value in (
             ("num_users", checks.whole("num_users", self.num_users, low=1)),
             ("utility_bounds", checks.utility_bounds(self.utility_bounds)),
-            ("alpha", checks.number("alpha", self.alpha, low=0.0)),
+            ("alpha", checked(self.alpha)),
         ):
             object.__setattr__(self, name, value)
         checks.one_of("constants", self.constants, ("corrected", "paper"))

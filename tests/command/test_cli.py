@@ -131,6 +131,20 @@ def test_figures_for_a_paper(finished, tmp_path):
     assert (out / "figures" / "short-progress.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_a_table_and_figures_for_a_paper(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "out")
+    shutil.rmtree(out / "figures")
+    assert owo("report", out, "--format", "latex").exit_code == 0
+    assert not (out / "figures").exists()
+    words = ["--format", "latex", "--columns", "regret, worst user", "--figures", "pdf"]
+    assert owo("report", out, *words).exit_code == 0
+    assert "agent & regret & worst user" in (out / "leaderboard.tex").read_text()
+    assert {path.suffix for path in (out / "figures").iterdir()} >= {".pdf"}
+    refused = owo("report", out, "--format", "md", "--columns", "regert")
+    assert refused.exit_code == 2 and "did you mean 'regret'" in refused.stderr
+    assert owo("report", out, "--columns", "regret").exit_code == 2  # html has all, to be sorted
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -204,7 +218,7 @@ def test_nothing_is_made_by_a_refused_call(tmp_path, file):
         (["--set", "hindsigt=false"], "did you mean 'hindsight'"),
         (["--set", "hindsight=nope"], "hindsight='nope': must be true or false"),
         (["--set", "scenario=recorded"], "scenario='recorded' is no setting beside another"),
-        (["--set", "alpha=.inf"], "alpha=inf: must be a finite number"),
+        (["--set", "alpha=.inf"], "alpha=inf: is max-min fairness"),
         (["--arg", "problem=1"], "unknown argument of agent 'owo-fmtl' 'problem'"),
         (["--arg", "agent=cws"], "give it as --agent"),
         (["--scenario", "split-learning"], "scenario 'split-learning' needs encoder, head, tasks"),

@@ -416,6 +416,17 @@ def test_alpha_is_one_real_number(value):
     assert AlphaFair(2, (1.0, 2.0), np.float32(2)).alpha == 2.0
 
 
+@pytest.mark.parametrize("value", [np.inf, np.float32(np.inf), "inf"])
+def test_infinite_alpha_is_answered_with_the_notion_that_it_is(value):
+    for make in (
+        lambda: owo_env.AIRANEnv(alpha=value),
+        lambda: owo_env.AIRANVectorEnv(2, alpha=value),
+        lambda: owo_env.AIRANEnv(fairness={"name": "alpha", "alpha": value}),
+    ):
+        with pytest.raises(ValueError, match=r'alpha=.*: is max-min fairness: use fairness="max-m'):
+            make()
+
+
 @pytest.mark.parametrize("value", [5.0, np.nan, -np.inf])
 def test_the_first_model_lies_in_its_bounds(value):
     start = np.array([0.0, value])

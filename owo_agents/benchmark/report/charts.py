@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_agents.benchmark.figures import certificates, statistics
+from owo_agents.benchmark.figures import certificates, claims, statistics
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.metrics import Metric, by_class, user_classes
 from owo_agents.benchmark.figures.statistics import SAME
@@ -58,6 +58,8 @@ class Panel:
         kind: ``"lines"``, ``"points"`` or ``"bars"`` (y by label).
         log: Both axes are logarithmic.
         y_limits: What to show of y, if not everything.
+        agent: Whom it is about, if one agent alone.
+        pale: Whether it is one of many, to be shown on demand.
     """
 
     title: str
@@ -67,6 +69,8 @@ class Panel:
     kind: str = "lines"
     log: bool = False
     y_limits: tuple[float, float] | None = None
+    agent: str | None = None
+    pale: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Chart:
         title, caption: For people.
         panels: The axes.
         labels: Every label in the order that decides colours, the same in all of a board's charts.
+        pale: Labels of those among many that do not stand out.
+        bounds: Labels of what is no measurement.
     """
 
     name: str
@@ -85,7 +91,11 @@ class Chart:
     caption: str
     panels: list[Panel]
     labels: list[str]
+    pale: Sequence[str] = ()
+    bounds: Sequence[str] = ()
 
+
+ZERO = 1e-9  # the oracle's regret is round-off
 
 BOUND = "Theorem 1"
 """Label of the theorem's bound in a sweep."""
@@ -109,6 +119,18 @@ def _told(chart: Chart, board: Board) -> Chart:
     return replace(chart, title=title, caption=f"{chart.caption} {who}")
 
 
+def _without_zeros(series: list[Series]) -> tuple[list[Series], str]:
+    """Curves of regret less those that are zero throughout, as the oracle's, for logarithmic axes.
+
+    Returns them and how a caption's sentence ends.
+    """
+    shown = [s for s in series if max(map(abs, s.y), default=0.0) > ZERO]
+    names = [s.label for s in series if s not in shown]
+    if not shown or not names:
+        return series, "."
+    return shown, f"; zero throughout, and not drawn: {', '.join(names)}."
+
+
 def _positive(series: Sequence[Series]) -> bool:
     """Whether logarithmic axes can show it."""
     return all(min([*s.x, *s.ys]) > 0 for s in series)
@@ -126,7 +148,7 @@ def _focused(title: str, y_label: str, series: list[Series]) -> Panel:
     return Panel(title, "round t", y_label, series, y_limits=_widened(values))
 
 
-def _alike(panels: Sequence[Panel]) -> list[Panel]:
+def alike(panels: Sequence[Panel]) -> list[Panel]:
     """Panels of one quantity with the same range of y, so that users can be compared."""
     ranges: dict[str, list[float]] = {}
     for panel in panels:
@@ -196,10 +218,11 @@ def _progress(board: Board) -> Chart:
     caption = "Running means over rounds; bands are 95% bootstrap intervals over seeds."
     if all(run.regret is not None for run in board.results):
         series = _by_agent(board, lambda r: _running_mean(r.regret), log=True)  # type: ignore[arg-type]
+        series, zero = _without_zeros(series)
         regret = Panel("Regret", "round t", "mean of rounds 1 … t", series, log=_positive(series))
         panels.insert(0, regret)
         title = "Regret and fairness"
-        caption += " Regret is measured against the fairest model in hindsight."
+        caption += " Regret is measured against the fairest model in hindsight" + zero
     return Chart("progress", title, caption, panels, list(board.runs))
 
 
@@ -240,7 +263,7 @@ def _users(board: Board) -> Chart:
         for name in _classes(board)
     ]
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
-    return Chart("users", "Utility by user", caption, _alike(panels), list(board.runs))
+    return Chart("users", "Utility by user", caption, alike(panels), list(board.runs))
 
 
 def _trade_off(board: Board) -> Chart:
@@ -262,9 +285,9 @@ def _weights(board: Board) -> Chart:
         if all(np.ptp(run.weights, axis=0).max() < 1e-9 for run in runs):
             continue  # constant: a line that says nothing
         series = [_curve(name, runs, _of_class(name, "weights")) for name in _classes(board)]
-        panels.append(_focused(label, "priority p", series))
+        panels.append(replace(_focused(label, "priority p", series), agent=label))
     caption = "Mean priority of each user by round, moving mean; constant weights are left out."
-    return Chart("weights", "The weights' trajectory", caption, _alike(panels), _classes(board))
+    return Chart("weights", "The weights' trajectory", caption, panels, _classes(board))
 
 
 def _validation(board: Board) -> Chart:
@@ -275,7 +298,7 @@ def _validation(board: Board) -> Chart:
         for name in _classes(board)
     ]
     caption = "On held-out data with true labels at the end of each round, moving mean."
-    return Chart("validation", "Validation", caption, _alike(panels), list(board.runs))
+    return Chart("validation", "Validation", caption, alike(panels), list(board.runs))
 
 
 def _learned(board: Board) -> Chart:
@@ -288,7 +311,8 @@ def _learned(board: Board) -> Chart:
         for group in dict.fromkeys(key.partition("/")[0] for key in keys):
             own = [key for key in keys if key.startswith(f"{group}/")]
             series = [_curve(key.partition("/")[2], runs, _extra(key)) for key in own]
-            panels.append(_focused(f"{label}: {group}", group, series))
+            panel = _focused(f"{label}: {group}", group, series)
+            panels.append(replace(panel, agent=label))
             labels += [s.label for s in series]
     caption = "What an agent learned of its own settings, by round, moving mean."
     return Chart("learned", "Learned settings", caption, panels, list(dict.fromkeys(labels)))
@@ -323,8 +347,7 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     panels = []
     groups: dict[str, list[Board]] = {}
     for board in boards:
-        rest = {k: v for k, v in board.variant.point.items() if k != key}
-        groups.setdefault(replace(board.variant, point=rest).label, []).append(board)
+        groups.setdefault(board.variant.without(key).label, []).append(board)
     for title, group in groups.items():
         metric = group[0].headline
         group.sort(key=lambda board: board.variant.point[key])
@@ -343,7 +366,9 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     title = f"{boards[0].headline.title.capitalize()} by {key}"
     if any(s.label == BOUND for panel in panels for s in panel.series):
         caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."
-    return Chart("sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND])
+    return Chart(
+        "sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND], bounds=[BOUND]
+    )
 
 
 def _numeric_key(boards: Sequence[Board]) -> str | None:
@@ -367,9 +392,7 @@ def _sweep_series(key: str, metric: Metric, boards: Sequence[Board]) -> Iterator
 
 def slope(series: Series) -> float | None:
     """The fitted exponent b of y ∝ x^b; None where it has no meaning."""
-    if len(series.x) < 3 or min(series.y) <= 0 or min(series.x) <= 0:
-        return None
-    return float(np.polyfit(np.log(series.x), np.log(series.y), 1)[0])
+    return claims.fitted_slope(series.x, series.y)
 
 
 def _classes(board: Board) -> list[str]:

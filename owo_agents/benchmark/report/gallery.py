@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, settled
+from owo_agents.benchmark.report import crowd
 from owo_agents.benchmark.report.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.report.frontier import frontier
 from owo_agents.benchmark.report.tables import judged_lines
@@ -18,6 +19,7 @@ class Section:
 
     Attributes:
         experiment: Which.
+        labels: Its agents in the order that decides colours.
         across: Charts that compare the points of its grid.
         boards: The leaderboard of each point, with its own charts.
         left_out: Runs that the charts leave out, since they diverged.
@@ -26,6 +28,7 @@ class Section:
     """
 
     experiment: Experiment
+    labels: list[str]
     across: list[Chart]
     boards: list[tuple[Board, list[Chart]]]
     left_out: list[str]
@@ -46,9 +49,13 @@ def sections(boards: Sequence[Board]) -> list[Section]:
     for together in by_experiment(boards):
         calm = [settled(board) for board in together]
         left = [board for board, _ in calm if board is not None]
-        across = [chart for chart in (sweep(left), frontier(left)) if chart is not None]
+        labels = crowd.order(together)
+        across = [crowd.led(c, labels) for c in (sweep(left), frontier(left)) if c is not None]
         own = [
-            (board, [_marked(c, names) for c in charts_of(shown)] if shown else [])
+            (
+                board,
+                [_marked(crowd.led(c, labels), names) for c in charts_of(shown)] if shown else [],
+            )
             for board, (shown, names) in zip(together, calm)
         ]
         out = [
@@ -58,7 +65,7 @@ def sections(boards: Sequence[Board]) -> list[Section]:
         ]
         marked = [_marked(chart, out) for chart in across]
         judged = judged_lines(left) if left else []
-        found.append(Section(together[0].experiment, marked, own, out, judged))
+        found.append(Section(together[0].experiment, labels, marked, own, out, judged))
     return found
 
 

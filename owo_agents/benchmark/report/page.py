@@ -21,7 +21,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from owo_agents.benchmark.figures import certificates, claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.statistics import SAME
-from owo_agents.benchmark.report import inert, tables
+from owo_agents.benchmark.report import columns, inert, tables
 from owo_agents.benchmark.report.gallery import Section
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
@@ -63,11 +63,12 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         configuration=_configuration(suite),
         number=itertools.count().__next__,  # of a figure's chart among the data
         data=_json(charts),
-        text=tables.number_text,
-        difference_title=tables.difference_title,
+        text=columns.number_text,
+        difference_title=columns.difference_title,
         same=SAME,
         rule=claims.RULE,
         verdicts=tables.verdicts,
+        slope_verdicts=tables.slope_verdicts,
         checks=_checks,
         judged=judged.MEANING,
     )

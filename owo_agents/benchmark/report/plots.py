@@ -24,7 +24,12 @@ PALETTE = (
     "#d6336c", "#1c7ed6", "#2b8a3e", "#e8890c", "#7048e8", "#0c8599", "#767d85", "#a0522d",
     "#c2b100", "#5f3dc4",
 )  # fmt: skip
+MARKERS = "os^DvPX*<>"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
+_PALE: dict[str, Any] = {"color": "#c8cdd4", "linestyle": "-", "linewidth": 0.8, "zorder": 2}
+_PALE |= {"marker": ""}
+_BOUND: dict[str, Any] = {"color": "#3a3f47", "linewidth": 1.1, "zorder": 2.5, "marker": ""}
+UNTOLD = 4  # curves that a legend tells apart well enough
 
 _Styles = Mapping[str, dict[str, Any]]
 """How each label's series look."""
@@ -62,9 +67,10 @@ def draw(chart: Chart, subject: str, formats: Sequence[str]) -> dict[str, bytes]
     """
     with mpl.style.context(["default", _STYLE]):  # whatever style its user has set
         figure = _figure(chart)
-        title = textwrap.fill(
-            f"{_short(subject, 60)}: {chart.title}", int(9.5 * figure.get_figwidth())
-        )
+        behind = sum(panel.pale for panel in chart.panels)
+        some = f" ({len(chart.panels) - behind} of {len(chart.panels)} panels)" if behind else ""
+        title = f"{_short(subject, 60)}: {chart.title}{some}"
+        title = textwrap.fill(title, int(9.5 * figure.get_figwidth()))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         return {name: _bytes(figure, name) for name in formats}
 
@@ -92,6 +98,7 @@ def onto(
         (replace(panel, title=f"{subject}: {panel.title}"), chart)
         for subject, chart in charts
         for panel in chart.panels
+        if not panel.pale
     ]
     with mpl.style.context(["default", _STYLE]):
         places = _fresh([panel for panel, _ in panels]) if axes is None else np.ravel(axes)  # type: ignore[arg-type]
@@ -123,10 +130,6 @@ def _shape(panels: int) -> tuple[int, int]:
     return -(-panels // columns), columns
 
 
-def _styles(chart: Chart) -> _Styles:
-    return {label: _style(i) for i, label in enumerate(chart.labels)}
-
-
 def _panel(axis: Axes, panel: Panel, style: _Styles) -> None:
     _DRAW[panel.kind](axis, panel, style)
     axis.set_title(_short(panel.title, 60), loc="left")
@@ -134,29 +137,48 @@ def _panel(axis: Axes, panel: Panel, style: _Styles) -> None:
 
 
 def _figure(chart: Chart) -> Figure:
-    panels = chart.panels
+    panels = [panel for panel in chart.panels if not panel.pale]
     rows, columns = _shape(len(panels))
-    labels = chart.labels
+    labels = [label for label in chart.labels if label not in chart.pale]
     bars = panels[0].kind == "bars"
     width = max(6.4, 3.6 * columns)
     entry = 0.5 + 0.08 * max(len(_short(label)) for label in labels)  # inches in the legend
     legend_columns = min(5, max(1, int(width / entry)))
     legend_rows = 0 if bars else -(-len(labels) // legend_columns)
-    height = 1.2 + 0.34 * len(labels) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
+    height = 1.2 + 0.34 * len(panels[0].series) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     style = _styles(chart)
     for axis, panel in zip(axes, panels, strict=False):
         _panel(axis, panel, style)
+        if panel.kind == "lines" and len(labels) > UNTOLD and len(panels) <= 2:
+            _label_ends(axis, panel, style)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if not bars and len(labels) > 1:
         drawn = [axis.get_legend_handles_labels() for axis in axes]
         found = {name: handle for pair in drawn for handle, name in zip(*pair)}
-        shown = [_short(label) for label in labels if _short(label) in found]
+        shown = [name for label in labels if (name := _short(label)) in found]
+        shown += [name for name in (_others(chart),) if name in found]
         handles = [found[name] for name in shown]
         figure.legend(handles, shown, loc="outside lower center", ncols=legend_columns)
     return figure
+
+
+def _others(chart: Chart) -> str:
+    """What stands in the legend for those that do not stand out."""
+    return f"{len(chart.pale)} others, pale"
+
+
+def _styles(chart: Chart) -> dict[str, dict[str, Any]]:
+    strong = [label for label in chart.labels if label not in (*chart.pale, *chart.bounds)]
+    styles = {label: _style(i) for i, label in enumerate(strong)}
+    styles |= {label: _PALE | {"name": "_"} for label in chart.pale}
+    if chart.pale:
+        styles[chart.pale[0]] = _PALE | {"name": _others(chart)}
+    for i, label in enumerate(chart.bounds):
+        styles[label] = _BOUND | {"linestyle": DASHES[1 + i], "name": _short(label)}
+    return {label: {"name": _short(label)} | style for label, style in styles.items()}
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -165,17 +187,20 @@ def _style(index: int) -> dict[str, Any]:
         "linestyle": DASHES[index // 5 % len(DASHES)],
         "linewidth": 2.2 if index == 0 else 1.4,
         "zorder": 4 if index == 0 else 3,
+        "marker": MARKERS[index % len(MARKERS)],
     }
 
 
 def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
     few = all(len(series.x) <= 12 for series in panel.series)
-    look: Any = {"marker": "o" if few else "", "markersize": 3.5}
-    for series in panel.series:
-        own = style[series.label]
-        axis.plot(series.x, series.y, label=_short(series.label), **look, **own)
-        if series.low is not None and series.high is not None:
-            band: Any = {"color": own["color"], "alpha": 0.14, "linewidth": 0}
+    for place, series in enumerate(panel.series):
+        own = {**style[series.label]}
+        name, step = own.pop("name"), max(1, len(series.x) // 6)
+        every = 1 if few else (place * step // len(panel.series), step)
+        axis.plot(series.x, series.y, label=name, markersize=4, markevery=every, **own)
+        if series.low is not None and series.high is not None and own["zorder"] >= 3:
+            thin = own["zorder"] < 4 and len(panel.series) > UNTOLD
+            band: Any = {"color": own["color"], "alpha": 0.06 if thin else 0.14, "linewidth": 0}
             axis.fill_between(series.x, series.low, series.high, **band)
         for x, y, text in zip(series.x, series.y, series.notes or ()):
             _note(axis, text, (x, y), (5, 4), fontsize=7.5, color=own["color"])
@@ -183,10 +208,41 @@ def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
         axis.set(xscale="log", yscale="log")
         _plain_ticks(axis.xaxis, sorted({x for s in panel.series for x in s.x}) if few else None)
         _plain_ticks(axis.yaxis)
-        if few:
-            _note_slopes(axis, panel, style)
     if panel.y_limits is not None:
         axis.set_ylim(panel.y_limits)
+    if panel.log and few:
+        _note_slopes(axis, panel, style)
+
+
+def _label_ends(axis: Axes, panel: Panel, style: _Styles) -> None:
+    """The name of each curve that stands out, on the right, and a thin line from its end."""
+    strong = [s for s in panel.series if style[s.label]["zorder"] >= 3 and s.x]
+    to_axes = axis.transData + axis.transAxes.inverted()
+    ends = [to_axes.transform((s.x[-1], s.y[-1])) for s in strong]
+    heights = _apart([float(np.clip(end[1], 0.0, 1.0)) for end in ends], 0.062)
+    for series, end, height in zip(strong, ends, heights):
+        own = style[series.label]
+        text = _short(series.label, 16)
+        line: Any = {"arrowstyle": "-", "color": own["color"], "lw": 0.5, "relpos": (0, 0.5)}
+        line |= {"shrinkA": 0, "shrinkB": 0}
+        look: Any = {"xycoords": "axes fraction", "textcoords": "axes fraction", "va": "center"}
+        look |= {"fontsize": 7, "color": own["color"], "annotation_clip": False}
+        place = (float(end[0]), float(np.clip(end[1], 0.0, 1.0)))
+        axis.annotate(text, place, xytext=(1.04, height), arrowprops=line, **look)
+
+
+def _apart(places: Sequence[float], least: float) -> list[float]:
+    """The places moved as little as leaves each ``least`` from the next: blocks keep their mean."""
+    order = np.argsort(places, kind="stable")
+    blocks: list[list[float]] = []  # what their places would be if they began at the first's
+    for i, place in enumerate(np.array(places)[order]):
+        blocks.append([float(place) - least * i])
+        while len(blocks) > 1 and np.mean(blocks[-2]) >= np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    found = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks])
+    back = np.empty(len(found))
+    back[order] = found + least * np.arange(len(found))
+    return back.tolist()  # type: ignore[no-any-return]
 
 
 def _note(axis: Axes, text: str, place: Any, offset: tuple[float, float], **look: Any) -> None:
@@ -210,7 +266,8 @@ def _note_slopes(axis: Axes, panel: Panel, style: _Styles) -> None:
     look: Any = {"fontsize": 7, "annotation_clip": False}
     grey = _STYLE["xtick.color"]
     _note(axis, "slope", (1.0, 1.0), (-8, 5), color=grey, xycoords="axes fraction", **look)
-    for series in sorted(panel.series, key=lambda series: series.y[-1]):
+    strong = [series for series in panel.series if style[series.label]["zorder"] > 2]
+    for series in sorted(strong, key=lambda series: series.y[-1]):
         exponent = slope(series)
         if exponent is not None:
             lowest = max(float(np.log(series.y[-1])), lowest + line)
@@ -221,14 +278,15 @@ def _note_slopes(axis: Axes, panel: Panel, style: _Styles) -> None:
 def _points(axis: Axes, panel: Panel, style: _Styles) -> None:
     for series in panel.series:
         own = style[series.label]
+        strong = own["zorder"] >= 3
         axis.errorbar(
             series.x,
             series.y,
-            xerr=_errors(series.x, series.x_low, series.x_high),
-            yerr=_errors(series.y, series.low, series.high),
-            label=_short(series.label),
-            fmt="o",
-            markersize=8 if own["zorder"] == 4 else 6,
+            xerr=_errors(series.x, series.x_low, series.x_high) if strong else None,
+            yerr=_errors(series.y, series.low, series.high) if strong else None,
+            label=own["name"],
+            fmt=own["marker"] or "o",
+            markersize=8 if own["zorder"] == 4 else 6 if strong else 4,
             color=own["color"],
             elinewidth=1,
             zorder=own["zorder"],
@@ -237,13 +295,14 @@ def _points(axis: Axes, panel: Panel, style: _Styles) -> None:
 
 
 def _bars(axis: Axes, panel: Panel, style: _Styles) -> None:
-    look: Any = {"fmt": "o", "markersize": 7, "elinewidth": 2, "capsize": 3}
+    look: Any = {"elinewidth": 2, "capsize": 3}
     for place, series in enumerate(panel.series):
-        error = _errors(series.y, series.low, series.high)
-        axis.errorbar(series.y, [place], xerr=error, color=style[series.label]["color"], **look)
+        own, error = style[series.label], _errors(series.y, series.low, series.high)
+        marker: Any = {"fmt": own["marker"] or "o", "markersize": 7 if own["marker"] else 5}
+        axis.errorbar(series.y, [place], xerr=error, color=own["color"], **marker, **look)
     axis.set_yticks(range(len(panel.series)), [_short(s.label) for s in panel.series])
     axis.invert_yaxis()
-    axis.margins(y=0.12)
+    axis.margins(y=min(0.12, 0.5 / len(panel.series)))
     axis.xaxis.set_major_locator(MaxNLocator(7))
     axis.grid(axis="y", visible=False)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report import tables
-from owo_agents.benchmark.report.gallery import sections
+from owo_agents.benchmark.report import stale, tables
+from owo_agents.benchmark.report.gallery import Section, sections
 from owo_agents.benchmark.report.page import report
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
@@ -27,32 +27,53 @@ def publish(
     Raises:
         ValueError: The figures' folder is a link that leads out of the results folder.
     """
+    found = sections(boards)
+    pictures = figures(suite, found, store.folder, formats)
+    files.write(store.folder / "results.jsonl", "".join(json_lines(boards)))
+    page = store.folder / "report.html"
+    written = [table(store.folder, boards, "md"), *pictures, page]
+    files.write(page, report(suite, origin, found, store))
+    return written
+
+
+def figures(
+    suite: Suite, found: Sequence[Section], folder: Path, formats: Sequence[str]
+) -> list[Path]:
+    """Draw every chart in each of the formats, and remove pictures of charts that are no more.
+
+    Returns what was written.
+
+    Raises:
+        ValueError: The figures' folder is a link that leads out of the results folder.
+    """
     # Here, since matplotlib is half of what `owo --help` would load.
     from owo_agents.benchmark.report import plots
 
-    folder, stems = store.folder, _stems(suite)
-    figures = files.inside(folder, "figures")
-    figures.mkdir(exist_ok=True)
-    files.write(folder / "results.jsonl", "".join(json_lines(boards)))
-    written = [table(folder, boards, "md")]
-    found = sections(boards)
+    stems, inside = _stems(suite), files.inside(folder, "figures")
+    inside.mkdir(exist_ok=True)
+    written, names = {}, set()
     for section in found:
         for subject, chart in section.charts():
+            name = f"{stems[section.experiment.name, subject]}-{chart.name}"
+            names.add(name)
             for suffix, content in plots.draw(chart, subject, formats).items():
-                stem = stems[section.experiment.name, subject]
-                path = figures / f"{stem}-{chart.name}.{suffix}"
-                files.write(path, content)
-                written.append(path)
-    page = folder / "report.html"
-    files.write(page, report(suite, origin, found, store))
-    return [*written, page]
+                files.write(inside / f"{name}.{suffix}", content)
+                written[f"{name}.{suffix}"] = stale.digest(content)
+    stale.clear(folder, written, names)
+    return [inside / name for name in written]
 
 
-def table(folder: Path, boards: Sequence[Board], format_: str) -> Path:
-    """Write the leaderboards in one of ``tables.FORMATS``."""
+def table(
+    folder: Path, boards: Sequence[Board], format_: str, columns: Sequence[str] | None = None
+) -> Path:
+    """Write the leaderboards, or chosen columns of them, in one of ``tables.FORMATS``.
+
+    Raises:
+        ValueError: A column that nobody has.
+    """
     suffix, render = tables.FORMATS[format_]
     path = folder / f"leaderboard.{suffix}"
-    files.write(path, render(boards))
+    files.write(path, render(boards, columns))
     return path
 
 

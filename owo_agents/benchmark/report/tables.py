@@ -4,61 +4,47 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 
 from owo_agents.benchmark.figures import certificates, claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board, Row, by_experiment
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME, Estimate
-from owo_agents.benchmark.report import inert
+from owo_agents.benchmark.report import crowd, inert
+from owo_agents.benchmark.report.columns import (
+    Entry,
+    Sheet,
+    chosen,
+    entry,
+    sheets,
+)
+from owo_agents.benchmark.report.latex import latex
 from owo_agents.benchmark.suite.values import words
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
-    """``0.0088 [0.0085, 0.0091]``, or that it is the same in every seed, or a dash."""
-    if estimate is None:
-        return "–"
-    value = number_text(estimate.value, digits)
-    if not spread or estimate.low is None or estimate.high is None:
-        return f"{value} ({SAME})" if spread and estimate.same else value
-    return f"{value} [{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
-
-
-def number_text(value: float, digits: int) -> str:
-    """The number with so many decimals, and never a negative zero."""
-    return f"{round(value, digits) + 0.0:,.{digits}f}"
-
-
-def difference_title(board: Board) -> str:
-    """What the column of paired differences is called."""
-    return f"{board.headline.title} − {board.experiment.baseline}'s"
-
-
-def _lines(board: Board) -> Iterator[list[str]]:
-    """The leaderboard's header, and a line for each agent."""
-    titles = [metric.title for metric in board.metrics]
-    yield ["agent", *titles, difference_title(board), "P(better)"]
-    for row in board.rows:
-        figures = [
-            figure_text(row.figures.get(m.key), m.digits, spread=m is board.headline)
-            for m in board.metrics
-        ]
-        difference = figure_text(row.difference, board.headline.digits)
-        yield [
-            board.name_of(row.label),
-            *figures,
-            difference,
-            figure_text(row.improvement, 2, spread=False),
-        ]
+    """What :func:`columns.entry` shows, as one text."""
+    return str(entry(estimate, digits, spread))
 
 
 def verdicts(board: Board) -> list[list[str]]:
     """A header, and a line for each verdict on the experiment's claims; empty without any."""
-    lines = [[v.claim.text, v.word, v.measured] for v in claims.verdicts(board)]
+    return _verdict_lines(claims.verdicts(board))
+
+
+def slope_verdicts(boards: Sequence[Board]) -> list[list[str]]:
+    """The same of the claims about slopes over an experiment's grid."""
+    return _verdict_lines(claims.slopes(boards))
+
+
+def _verdict_lines(found: Sequence[claims.Verdict]) -> list[list[str]]:
+    lines = [[v.claim.text, v.word, v.measured] for v in found]
     return [["claim", "here", "measured"], *lines] if lines else []
 
 
@@ -71,7 +57,7 @@ def shown(boards: Sequence[Board], width: int) -> Iterator[Table | str]:
     """
     for together in by_experiment(boards):
         if len(together) > 1:
-            yield grid_table(together)
+            yield grid_table(together, width)
             if (judged := judged_table(together)) is not None:
                 yield judged
             for text, words in claims.tally(together).items():
@@ -79,8 +65,10 @@ def shown(boards: Sequence[Board], width: int) -> Iterator[Table | str]:
                 yield f"{text}: {counts} of {len(together)} points"
         else:
             yield terminal(together[0], width)
-            if (said := claims_table(together[0])).row_count:
-                yield said
+            if said := verdicts(together[0]):
+                yield claims_table(said)
+        if said := slope_verdicts(together):
+            yield claims_table(said)
         baseline = together[0].experiment.baseline
         runs = [run for board in together for run in board.runs.get(baseline, {}).values()]
         for check in certificates.checks_of(runs):
@@ -146,33 +134,66 @@ def _terminal_figure(board: Board, row: Row, metric: Metric) -> str:
     return text
 
 
-def claims_table(board: Board) -> Table:
-    """The verdicts on the experiment's claims."""
+def claims_table(lines: Sequence[Sequence[str]]) -> Table:
+    """The lines of :func:`verdicts` or :func:`slope_verdicts`."""
     table = Table("claim", "here", "measured", box=SIMPLE_HEAD, pad_edge=False)
-    for line in verdicts(board)[1:]:
+    for line in lines[1:]:
         table.add_row(*line)
     return table
 
 
-def grid_table(boards: Sequence[Board]) -> Table:
-    """One experiment's headline figure, a row for each point of its grid."""
+def grid_table(boards: Sequence[Board], width: float = math.inf) -> Table:
+    """One experiment's headline figure at each point of its grid.
+
+    A row is a point, or an agent where only that fits into ``width``; where neither does, there
+    are as many agents as fit, the baseline and the best first, and the table says who is missing.
+    """
     first = boards[0]
+    keys, labels = list(first.variant.point), crowd.order(boards)
+    points = [[words(board.variant.point[key]) for key in keys] for board in boards]
+    agents = [[label, *(_headline(board, label) for board in boards)] for label in labels]
+    left = _transposed([keys, *points])
     table = _titled(f"{first.experiment.title}: {first.headline.title}")
-    if all(len(board.same) == len(board.rows) for board in boards):
-        table.caption = SAME
-    keys = list(first.variant.point)
-    for key in keys:
-        table.add_column(key, no_wrap=True)
-    labels = [a for a in first.experiment.agents if any(a in board.runs for board in boards)]
-    for label in labels:
-        table.add_column(label, justify="right")
-    for board in boards:
-        point = [words(board.variant.point[key]) for key in keys]
-        rows = [board.row(label) for label in labels]
-        figures = [None if row is None else row.figures.get(board.headline.key) for row in rows]
-        digits = board.headline.digits
-        table.add_row(*point, *(figure_text(figure, digits, spread=False) for figure in figures))
+    notes = [SAME] if all(len(board.same) == len(board.rows) for board in boards) else []
+    if not _fits([*left, *agents], width) and _fits(turned := _by_point(agents, boards), width):
+        left, agents = turned[:1], turned[1:]
+    elif not _fits([*left, *agents], width):
+        best = crowd.by_rank(boards)
+        agents.sort(key=lambda column: best.index(column[0]))
+        fitting = [n for n in range(1, len(agents)) if _fits([*left, *agents[:n]], width)]
+        shown = max(fitting, default=1)
+        notes.append(f"not shown: {', '.join(column[0] for column in agents[shown:])}")
+        agents = agents[:shown]
+    table.caption = "; ".join(notes) or None
+    for header, *_ in left:
+        table.add_column(header, no_wrap=True)
+    for header, *_ in agents:
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in _transposed([*left, *agents])[1:]:
+        table.add_row(*row)
     return table
+
+
+def _headline(board: Board, label: str) -> str:
+    row = board.row(label)
+    figure = None if row is None else row.figures.get(board.headline.key)
+    return figure_text(figure, board.headline.digits, spread=False)
+
+
+def _transposed(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    return list(map(list, zip(*lines, strict=True)))
+
+
+def _by_point(agents: Sequence[Sequence[str]], boards: Sequence[Board]) -> list[list[str]]:
+    """The columns of a table whose rows are agents."""
+    points = ["\n".join(board.variant.label.split(", ")) for board in boards]
+    return _transposed([["agent", *points], *agents])
+
+
+def _fits(columns: Sequence[Sequence[str]], width: float) -> bool:
+    """Whether a terminal bears the columns, with two spaces and a line between them."""
+    lines = ["\n".join(column).split("\n") for column in columns]
+    return sum(max(map(cell_len, one)) + 3 for one in lines) - 1 <= width
 
 
 def judged_lines(boards: Sequence[Board]) -> list[list[str]]:
@@ -205,52 +226,80 @@ def judged_table(boards: Sequence[Board]) -> Table | None:
     return table
 
 
-def markdown(boards: Sequence[Board]) -> str:
-    """One table a leaderboard, and one an experiment whose grid is of notions of fairness."""
+def markdown(boards: Sequence[Board], columns: Sequence[str] | None = None) -> str:
+    """One table a leaderboard, and one an experiment whose grid is of notions of fairness.
+
+    Args:
+        boards: The leaderboards.
+        columns: Keys or titles of the columns, in order: then there is a table an experiment, its
+            whole grid in it, and nothing else. All columns where None.
+
+    Raises:
+        ValueError: A column that nobody has.
+    """
+    if columns is not None:
+        return "\n".join(map(_markdown, sheets(boards, columns)))
     texts: list[str] = []
     for together in by_experiment(boards):
-        texts += map(_markdown, together)
+        for board, sheet in zip(together, sheets(together), strict=True):
+            said = verdicts(board)
+            texts.append(_markdown(sheet) + (f"\n{_pipes(said, '---')}" if said else ""))
+        if said := slope_verdicts(together):
+            title = inert.markdown(f"{together[0].experiment.title}: slopes")
+            texts.append(f"## {title}\n\n{_pipes(said, '---')}")
         if lines := judged_lines(together):
             title = inert.markdown(judged_title(together))
             texts.append(f"## {title}\n\n{judged.MEANING}\n\n{_pipes(lines, '--:')}")
     return "\n".join(texts)
 
 
-def _markdown(board: Board) -> str:
-    text = f"## {inert.markdown(board.title)}\n\n{_pipes(list(_lines(board)), '--:')}"
-    said = verdicts(board)
-    return f"{text}\n{_pipes(said, '---')}" if said else text
+def _markdown(sheet: Sheet) -> str:
+    header = _escaped([*sheet.keys, "agent", *sheet.header])
+    lines = []
+    for group in sheet.groups:
+        point = _escaped(group.point[: len(sheet.keys)])
+        for name, found in group.rows:
+            lines.append([*point, inert.markdown(name), *map(_markdown_cell, found)])
+            point = [""] * len(sheet.keys)  # said once
+    left = len(sheet.keys) + 1
+    aligns = ["---"] * left + ["--:"] * len(sheet.header)
+    return f"## {inert.markdown(sheet.title)}\n\n{_piped(header, aligns, lines)}"
+
+
+def _markdown_cell(one: Entry) -> str:
+    figure = inert.markdown(one.figure)
+    figure = f"**{figure}**" if one.best else figure
+    return f"{figure} {inert.markdown(one.spread)}" if one.spread else figure
+
+
+def _escaped(texts: Sequence[str]) -> list[str]:
+    return [inert.markdown(text) for text in texts]
 
 
 def _pipes(lines: Sequence[Sequence[str]], align: str) -> str:
-    texts = [" | ".join(map(inert.markdown, line)) for line in lines]
-    header, *body = [f"| {text} |\n" for text in texts]
-    return f"{header}|---{f'|{align}' * (len(lines[0]) - 1)}|\n{''.join(body)}"
+    header, *body = map(_escaped, lines)
+    return _piped(header, ["---"] + [align] * (len(header) - 1), body)
 
 
-def latex(boards: Sequence[Board]) -> str:
-    """One ``tabular`` a leaderboard (package booktabs)."""
-    return "\n".join(map(_latex, boards))
+def _piped(header: Sequence[str], aligns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts that are Markdown already."""
+    head, *body = [f"| {' | '.join(line)} |\n" for line in [header, *lines]]
+    return f"{head}|{'|'.join(aligns)}|\n{''.join(body)}"
 
 
-def _latex(board: Board) -> str:
-    lines = list(_lines(board))
-    header, *rows = [" & ".join(map(inert.latex, line)) + " \\\\\n" for line in lines]
-    columns = "l" + "r" * (len(lines[0]) - 1)
-    return (
-        f"% {inert.flat(board.title)}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        f"{header}\\midrule\n{''.join(rows)}\\bottomrule\n\\end{{tabular}}\n"
-    )
+def records(boards: Sequence[Board], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Long form: a record for each leaderboard, agent and column, for data frames.
 
-
-def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """Long form: a record for each leaderboard, agent and metric, for data frames."""
+    Raises:
+        ValueError: A column that nobody has.
+    """
+    choose = chosen(boards, columns)
     return [
         {
             "experiment": board.experiment.name,
             "point": board.variant.label,
             "agent": row.label,
-            "metric": metric.key,
+            "metric": column.key,
             "iqm": estimate.value,
             "low": estimate.low,
             "high": estimate.high,
@@ -258,16 +307,16 @@ def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
         }
         for board in boards
         for row in board.rows
-        for metric in board.metrics
-        if (estimate := row.figures.get(metric.key)) is not None
+        for column in choose(board)
+        if (estimate := column.of(row)) is not None
     ]
 
 
-def comma_separated(boards: Sequence[Board]) -> str:
+def comma_separated(boards: Sequence[Board], columns: Sequence[str] | None = None) -> str:
     """The records as CSV, which no spreadsheet takes for formulas."""
     rows = [
         {key: inert.spreadsheet(v) if isinstance(v, str) else v for key, v in record.items()}
-        for record in records(boards)
+        for record in records(boards, columns)
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
@@ -276,7 +325,7 @@ def comma_separated(boards: Sequence[Board]) -> str:
     return buffer.getvalue()
 
 
-def parquet(boards: Sequence[Board]) -> bytes:
+def parquet(boards: Sequence[Board], columns: Sequence[str] | None = None) -> bytes:
     """The records as Parquet.
 
     Raises:
@@ -290,14 +339,14 @@ def parquet(boards: Sequence[Board]) -> bytes:
             "--format parquet needs PyArrow: pip install 'airan-fairmtl[parquet]'"
         ) from error
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records(boards)), sink)
+    pq.write_table(pa.Table.from_pylist(records(boards, columns)), sink)
     return sink.getvalue()
 
 
-FORMATS: dict[str, tuple[str, Callable[[Sequence[Board]], str | bytes]]] = {
+FORMATS: dict[str, tuple[str, Callable[[Sequence[Board], Sequence[str] | None], str | bytes]]] = {
     "md": ("md", markdown),
     "csv": ("csv", comma_separated),
     "parquet": ("parquet", parquet),
     "latex": ("tex", latex),
 }
-"""Format → the suffix of its file, and what the leaderboards are in it."""
+"""Format → the suffix of its file, and what chosen columns of the leaderboards are in it."""

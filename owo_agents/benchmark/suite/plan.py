@@ -43,6 +43,8 @@ class Claim:
         by: How much better, as a share of the other's figure.
         at_least: The least figure, without ``than``.
         at_most: The largest figure, without ``than``.
+        slope_in: A key of the grid: the limits are then of the fitted slope of log figure against
+            log key.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Claim:
     by: float = 0.0
     at_least: float | None = None
     at_most: float | None = None
+    slope_in: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class Variant:
     def label(self) -> str:
         """The grid point in words; empty without a grid."""
         return ", ".join(f"{key}={words(value)}" for key, value in self.point.items())
+
+    def without(self, key: str) -> Variant:
+        """What is left of the point, for titles, if a key of the grid is shown by itself."""
+        return replace(self, point={k: v for k, v in self.point.items() if k != key})
 
 
 @dataclass(frozen=True)

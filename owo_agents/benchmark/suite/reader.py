@@ -24,6 +24,7 @@ report holds against the figures::
     claims:
       it is a fifth better: {figure: fairness, agent: owo-fmtl, than: cws .2,.8, by: 0.2}
       it is good: {figure: utility user 1, agent: owo-fmtl, at_least: 2.0}   # or at_most
+      it falls: {figure: regret, agent: owo-fmtl, slope_in: num_slots, at_most: -0.4}
 
 What a suite cannot mean is refused with the line (in a file) and the key.
 """
@@ -50,6 +51,7 @@ from owo_env import checks
 from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
+SLOPE_POINTS = 3  # of a grid, for a slope: through two everything is straight
 MOST_RUNS = 100_000  # of a grid, and of seeds: more is a slip, or malice
 
 _INHERITED = ("rounds", "seeds", "seeded", "baseline", "grid", "charts", "claims")
@@ -227,7 +229,7 @@ def _experiment(name: str, own: _Given, suite: _Given) -> Experiment:
         agents=agents,
         variants=tuple(Variant.of(point, settings | point) for point in _grid(at("grid"))),
         charts=_charts(at("charts")),
-        claims=_claims(at("claims"), data["scenario"], agents),
+        claims=_claims(at("claims"), data["scenario"], agents, at("grid").mapping()),
         source=own.where((*own.path, "settings")),
         digest=source_digest(data["scenario"], scenarios.entries),
         seeded=at("seeded").listed("names"),
@@ -286,21 +288,27 @@ def _charts(given: _Given) -> tuple[str, ...] | None:
     return None if given.value is None else charts
 
 
-def _claims(given: _Given, scenario: str, agents: Mapping[str, AgentSpec]) -> tuple[Claim, ...]:
+def _claims(
+    given: _Given, scenario: str, agents: Mapping[str, AgentSpec], grid: Mapping[str, Any]
+) -> tuple[Claim, ...]:
     if not given.mapping():
         return ()
     figures = vocabulary.figures(scenario, [spec.agent for spec in agents.values()])
     known = {figure.key: figure for figure in figures}
-    return tuple(_claim(text, given[text], known, agents) for text in given.value)
+    return tuple(_claim(text, given[text], known, agents, grid) for text in given.value)
 
 
 def _claim(
-    text: str, given: _Given, known: Mapping[str, Figure], agents: Mapping[str, AgentSpec]
+    text: str,
+    given: _Given,
+    known: Mapping[str, Figure],
+    agents: Mapping[str, AgentSpec],
+    grid: Mapping[str, Any],
 ) -> Claim:
-    parts = given.mapping(("figure", "agent", "than", *_LIMITS))
+    parts = given.mapping(("figure", "agent", "than", "slope_in", *_LIMITS))
     for key in ("agent", "than") if "than" in parts else ("agent",):
         given.checked(checks.one_of, key, parts.get(key), agents)
-    _check_figure(given, parts.get("figure"), known, compared="than" in parts)
+    parts["figure"] = _figure(given, str(parts.get("figure")), known, compared="than" in parts)
     for key in parts.keys() & _LIMITS:
         low = 0.0 if key == "by" else -math.inf
         parts[key] = given[key].checked(checks.number, key, parts[key], low=low)
@@ -311,16 +319,53 @@ def _claim(
         raise given.error("at_least is above at_most")
     if parts.get("than") == parts["agent"]:
         raise given.error(f"compares {parts['agent']!r} with itself")
+    if "slope_in" in parts:
+        _check_slope(given, parts, grid)
     return Claim(text, **parts)
 
 
-def _check_figure(given: _Given, key: Any, known: Mapping[str, Figure], compared: bool) -> None:
-    """Refuse what is no metric's key, and to compare by one that is neither good nor bad."""
-    stem, _, rest = str(key).partition(" ")
+def _check_slope(given: _Given, parts: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
+    """Refuse a slope against what has no three positive numbers in the grid."""
+    if "than" in parts:
+        raise given.error("'slope_in' goes with 'at_least', 'at_most', not with 'than'")
+    fit = [
+        key
+        for key, tried in grid.items()
+        if len(tried) >= SLOPE_POINTS
+        and all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in tried)
+    ]
+    if not fit:
+        raise given["slope_in"].error("needs a grid with three positive numbers or more of a key")
+    given["slope_in"].checked(checks.one_of, "slope_in", parts["slope_in"], fit)
+
+
+def _figure(given: _Given, name: str, known: Mapping[str, Figure], compared: bool) -> str:
+    """The key of a figure that is given by its key or as tables print it.
+
+    Refused is what is no figure, and to compare by one that is neither good nor bad.
+    """
+    key = _key(name, known)
+    stem, _, rest = key.partition(" ")
     if stem not in known:
-        raise given.error(checks.unknown("figure", str(key), known))
+        fit = [figure for figure in known.values() if figure.better or not compared]
+        names = [f"{one.key} user 1" if one.per_user else one.key for one in fit]
+        raise given.error(checks.unknown("figure", name, names))
     if known[stem].per_user != bool(rest):
         example = f"'{stem} user 1'" if known[stem].per_user else repr(stem)
-        raise given.error(f"figure {key!r}: must be like {example}")
+        raise given.error(f"figure {name!r}: must be like {example}")
     if compared and not known[stem].better:
-        raise given.error(f"figure {key!r}: neither more nor less of it is better")
+        raise given.error(f"figure {name!r}: neither more nor less of it is better")
+    return key
+
+
+def _key(name: str, known: Mapping[str, Figure]) -> str:
+    """A figure's key from its title, where ``name`` is one: ``user 1`` is ``utility user 1``."""
+    if name.partition(" ")[0] in known:
+        return name
+    for figure in known.values():
+        title, said, user = name.rpartition("user ")
+        if figure.per_user and said and title.strip() == figure.title:
+            return f"{figure.key} user {user}"
+        if not figure.per_user and name == figure.title:
+            return figure.key
+    return name

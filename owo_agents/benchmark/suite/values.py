@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from owo_env import checks
+from owo_env.fairness.alpha import checked
 
 
 class Loader(yaml.SafeLoader):
@@ -71,6 +73,8 @@ def plain(argument: str, value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
+        if argument == "alpha" and value == math.inf:
+            checked(value)  # knows what ∞ is called
         return checks.number(argument, value)
     if isinstance(value, Mapping):
         return {key: plain(argument, inner) for key, inner in value.items()}

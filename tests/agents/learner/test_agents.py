@@ -272,6 +272,8 @@ def test_exact_target_needs_hindsight():
     assert owo_agents.make("owo-fmtl", env).target == "last"
     with pytest.raises(ValueError, match="target='exact'"):
         owo_agents.make("owo-fmtl", env, target="exact")
+    with pytest.raises(ValueError, match=r"unknown target 'lats': .*known are avg, last$"):
+        owo_agents.make("owo-fmtl", env, target="lats")
 
 
 def test_play_refuses_what_cannot_work():

@@ -119,7 +119,7 @@ def test_claims_reach_every_report_and_come_back_from_the_folder(tmp_path):
     page = report.report(again, Origin("", ""), sections(boards), store)
     assert "&lt;b&gt;better&lt;/b&gt; | by far" in page and text not in page
     assert rf"| \<b\>better\</b\> \| by far | {verdict.word} |" in tables.markdown(boards)
-    assert tables.claims_table(boards[0]).row_count == 1
+    assert tables.claims_table(tables.verdicts(boards[0])).row_count == 1
 
 
 def test_claims_about_agents_that_were_left_out_are_left_out(tmp_path):
@@ -145,3 +145,75 @@ def test_a_grid_counts_its_points(tmp_path):
     chosen = small(claims={"x": said}, grid={"alpha": [1.0, 2.0]})
     boards = leaderboard.boards(chosen, done(chosen, tmp_path))
     assert claims.tally(boards) == {"x": {"holds": 2}}
+
+
+GRID = {"num_slots": [2, 4, 8]}
+FALLS = {"figure": "regret", "agent": "equal", "slope_in": "num_slots"}
+
+
+def slopes_of(folder, wanted=FALLS, grid=GRID, powers=(-0.5, -0.3), **limits):
+    """Verdicts where each seed's figure is a power of the slots: 3 x^power."""
+    chosen = small(rounds=1, claims={"falls": {**wanted, **limits}}, grid=grid)
+    boards = leaderboard.boards(chosen, done(chosen, folder))
+
+    def made(board):
+        x = board.variant.point["num_slots"]
+        metric = Metric(wanted["figure"], "", "", lambda r: 3 * x ** powers[r.cell.seed], -1)
+        return dataclasses.replace(board, metrics=[metric])
+
+    return boards, claims.slopes(list(map(made, boards)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "word"),
+    [
+        ({"at_most": -0.25}, "holds"),
+        ({"at_most": -0.45}, "holds in part"),
+        ({"at_most": -0.6}, "does not hold"),
+        ({"at_least": -0.55, "at_most": -0.25}, "holds"),
+        ({"at_least": 0.0}, "does not hold"),
+    ],
+)
+def test_a_slope_is_fitted_in_every_seed(tmp_path, limits, word):
+    boards, (verdict,) = slopes_of(tmp_path, **limits)
+    assert (verdict.word, verdict.measured) == (word, "-0.40 (by seed -0.50, -0.30)")
+    assert all(claims.verdicts(board) == [] for board in boards)
+
+
+def test_a_slope_has_a_verdict_at_each_point_of_the_rest_of_the_grid(tmp_path):
+    _, found = slopes_of(tmp_path, grid={**GRID, "alpha": [1.0, 2.0]}, at_most=0)
+    assert [v.claim.text for v in found] == ["falls (alpha=1.0)", "falls (alpha=2.0)"]
+    assert {v.word for v in found} == {"holds"}
+
+
+def test_a_slope_through_too_few_points_or_what_is_not_positive_is_not_measured(tmp_path):
+    boards, _ = slopes_of(tmp_path, at_most=0)
+    assert claims.slopes(boards[:2])[0].word == "not measured"
+    assert claims.fitted_slope([1, 2, 4], [1.0, 0.0, 1.0]) is None
+    assert claims.fitted_slope([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+
+
+def test_slopes_reach_every_report_and_come_back_from_the_folder(tmp_path):
+    chosen = small(claims={"it <falls>": {**FALLS, "at_most": 9}}, grid=GRID)
+    store = done(chosen, tmp_path)
+    manifest.write(tmp_path, chosen, "owo bench")
+    assert manifest.read(tmp_path)[0] == chosen
+    boards = leaderboard.boards(chosen, store)
+    assert "it \\<falls\\> | holds |" in tables.markdown(boards)
+    page = report.report(chosen, Origin("", ""), sections(boards), store)
+    assert "<td>it &lt;falls&gt;</td><td>holds</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("worst user", "worst_user"),
+        ("Σp", "total_weight"),
+        ("user 2", "utility user 2"),
+        ("validation loss user 1", "validation_loss user 1"),
+        ("worst_user", "worst_user"),
+    ],
+)
+def test_a_figure_may_be_named_as_the_table_prints_it(given, key):
+    chosen = small(claims={"x": {"figure": given, "agent": "equal", "at_most": 2}})
+    assert chosen.experiments[0].claims[0].figure == key

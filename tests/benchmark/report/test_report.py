@@ -303,6 +303,29 @@ def test_the_frontier_says_which_point_is_which_alpha(tmp_path):
     assert notes == {"owo-fmtl": None, "equal": None, "oracle": ["α=0", "1", "2"]}
 
 
+def test_the_frontier_has_a_panel_for_each_point_of_the_rest_of_the_grid(tmp_path):
+    grid = {"num_slots": [4, 8], "alpha": [1, 0]}
+    agents = {**SMALL["agents"], "oracle": None}
+    experiments = {"a": {"scenario": "sinusoid", "grid": grid}}
+    chart = charts_of(tmp_path, experiments=experiments, agents=agents, seeds=1)["frontier"]
+    assert [panel.title for panel in chart.panels] == [
+        "num_slots=4",
+        "num_slots=8",
+        "Price of fairness, num_slots=4",
+        "Price of fairness, num_slots=8",
+    ]
+    boards = leaderboard.boards(
+        small(experiments=experiments, agents=agents, seeds=1), Store(tmp_path)
+    )
+    figures = {tuple(b.variant.point.values()): b.row("equal").figures for b in boards}
+    for panel, slots in zip(chart.panels, (4, 8)):
+        (mine,) = [series for series in panel.series if series.label == "equal"]
+        assert mine.x == [figures[slots, alpha]["mean_utility"].value for alpha in (0, 1)]
+        assert mine.y == [figures[slots, alpha]["worst_user"].value for alpha in (0, 1)]
+        assert [s.notes for s in panel.series if s.notes] == [["α=0", "1"]]
+    assert "α: 0, 1, beside the points" in chart.caption
+
+
 def test_a_bound_is_left_out_where_it_would_flatten_the_regrets(tmp_path):
     """The oracle's regret is 0, so that the axes are linear; Theorem 1 is hundreds of times it."""
     grid = {"scenario": "sinusoid", "grid": {"num_slots": [4, 8]}}
@@ -316,9 +339,9 @@ def test_a_curve_that_is_flat_stays_in_sight():
     def panel(values):
         return charts.Panel("", "", "utility", [charts.Series("", range(len(values)), values)])
 
-    for one in charts._alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
+    for one in charts.alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
         assert one.y_limits[0] < 1.0 and one.y_limits[1] > 5.0
-    assert charts._alike([panel([])])[0].y_limits is None
+    assert charts.alike([panel([])])[0].y_limits is None
 
 
 @pytest.mark.parametrize("style", ["dark_background", "classic", {"svg.fonttype": "path"}])

@@ -135,6 +135,9 @@ def test_agents_have_grids_too():
                 ("figure: regret user 1, agent: equal, at_most: 1", ".*must be like 'regret'"),
                 ("figure: total_weight, agent: equal, than: owo-fmtl", ".*neither more nor less"),
                 ("figure: regret, agent: equal, most: 1", ".*unknown key 'most'"),
+                ("figure: mine, agent: equal, at_most: 1", ".* regret, .*utility user 1, "),
+                ("figure: regret, agent: equal, at_most: 1, slope_in: alpha", ".*needs a grid"),
+                ("figure: regret, agent: equal, than: owo-fmtl, slope_in: a", ".*not with 'than'"),
             )
         ),
     ],

@@ -123,6 +123,13 @@ def test_a_whole_suite_may_be_made_of_them():
     assert small(seeds=np.int64(2), rounds=np.int8(3)).cells() == small().cells()
 
 
+def test_infinite_alpha_is_answered_with_the_notion_that_it_is():
+    one = {"scenario": "sinusoid"}
+    for given in ({"settings": {"alpha": np.inf}}, {"grid": {"alpha": [1, float("inf")]}}):
+        with pytest.raises(ValueError, match=r'alpha: alpha=inf: .*use fairness="max-min"'):
+            small(experiments={"one": {**one, **given}})
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"a", 1j, float("nan"), [float("inf")]])
 def test_what_has_no_plain_value_is_refused_by_its_key(value):
     with pytest.raises(ValueError, match=r"experiments\.one\.settings\.key: key="):

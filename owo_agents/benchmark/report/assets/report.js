@@ -21,8 +21,46 @@
 
   const show = (v) => (v === 0 ? "0" : Math.abs(v) >= 1e4 || Math.abs(v) < 1e-3
     ? v.toPrecision(3) : String(Number(v.toPrecision(4))));
-  const colour = (i) => `var(--c${i % 10})`;
-  const dash = (i) => ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4];
+  // Of a label's place: below 0 is a bound, and null is one of many in a chart that shows all.
+  const colour = (i) => (i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
+  const dash = (i) => (i < 0 ? ["", "6 3", "2 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
+
+  // Beyond ten agents colours repeat, and then with other markers.
+  const SHAPES = [
+    "M-1 0A1 1 0 1 0 1 0A1 1 0 1 0 -1 0Z", "M-.9-.9H.9V.9H-.9Z", "M0-1.2L1.1.9H-1.1Z", "M0-1.3L1.1 0L0 1.3L-1.1 0Z",
+    "M0 1.2L1.1-.9H-1.1Z", "M-.4-1.2H.4V-.4H1.2V.4H.4V1.2H-.4V.4H-1.2V-.4H-.4Z",
+    "M0-1.3L.4-.4L1.3-.4L.6.2L.9 1.2L0 .6L-.9 1.2L-.6.2L-1.3-.4L-.4-.4Z",
+    "M-1.1-.6L-.6-1.1L0-.5L.6-1.1L1.1-.6L.5 0L1.1 .6L.6 1.1L0 .5L-.6 1.1L-1.1 .6L-.5 0Z",
+    "M-1.2 0L.9-1.1V1.1Z", "M1.2 0L-.9-1.1V1.1Z",
+  ];
+  const TOLD = 4; // curves that a legend tells apart well enough
+
+  function marker(parent, i, x, y, size) {
+    if (i < 0) return null;
+    const shape = SHAPES[(i + 3 * Math.floor(i / 10)) % 10];
+    return el(parent, "path", { d: shape, transform: `translate(${x} ${y}) scale(${size})`, style: `fill:${colour(i)}` });
+  }
+
+  function swatch(parent, i) {
+    const svg = el(parent, "svg", { class: "key", viewBox: "0 0 26 12", "aria-hidden": "true" });
+    el(svg, "line", { x1: 0, x2: 26, y1: 6, y2: 6, style: `stroke:${colour(i)};stroke-width:1.6;stroke-dasharray:${dash(i) || "none"}` });
+    marker(svg, i, 13, 6, 3.6);
+  }
+
+  // Places as near as may be to those wanted, each `least` from the next.
+  function apart(wanted, least) {
+    const order = wanted.map((_, k) => k).sort((a, b) => wanted[a] - wanted[b]);
+    const mean = (block) => block.reduce((a, b) => a + b, 0) / block.length;
+    const blocks = [];
+    order.forEach((k, n) => {
+      blocks.push([wanted[k] - least * n]);
+      while (blocks.length > 1 && mean(blocks.at(-2)) >= mean(blocks.at(-1))) blocks.splice(-2, 2, blocks.slice(-2).flat());
+    });
+    const starts = blocks.flatMap((block) => block.map(() => mean(block)));
+    const found = [];
+    order.forEach((k, n) => { found[k] = starts[n] + least * n; });
+    return found;
+  }
 
   function scale(low, high, from, to, log) {
     const f = log ? Math.log10 : (v) => v;
@@ -87,16 +125,30 @@
     for (const s of series) {
       if (!s.low) continue;
       const back = [...s.x.keys()].reverse().map((i) => `L${x(s.x[i]).toFixed(1)} ${y(s.low[i]).toFixed(1)}`).join("");
-      el(area, "path", { d: `${path(s, s.high)}${back}Z`, style: `fill:${colour(order.get(s.label))};opacity:.14` });
+      el(area, "path", { d: `${path(s, s.high)}${back}Z`, style: `fill:${colour(order.get(s.label))};opacity:${order.get(s.label) && series.length > TOLD ? .06 : .14}` });
     }
     for (const s of series) {
       const i = order.get(s.label);
       const style = `fill:none;stroke:${colour(i)};stroke-width:${i === 0 ? 2.4 : 1.5};stroke-dasharray:${dash(i) || "none"}`;
       el(area, "path", { d: path(s, s.y), style });
-      if (s.x.length <= 12)
-        s.x.forEach((v, n) => el(area, "circle", { cx: x(v), cy: y(s.y[n]), r: 2.5, style: `fill:${colour(i)}` }));
+      const step = s.x.length <= 12 ? 1 : Math.floor(s.x.length / 6);
+      for (let n = step > 1 ? Math.floor(((series.indexOf(s) + 0.5) * step) / series.length) : 0; n < s.x.length; n += step)
+        marker(area, i, x(s.x[n]), y(s.y[n]), 2.9);
+      (s.notes || []).forEach((text, n) => el(svg, "text", { x: x(s.x[n]) + 5, y: y(s.y[n]) - 4, style: `fill:${colour(i)}` }, text));
     }
+    if (box.side) labelEnds(svg, box, series, x, y, order);
     return { x, series };
+  }
+
+  function labelEnds(svg, box, series, x, y, order) {
+    const ended = series.filter((s) => s.x.length && order.get(s.label) >= 0);
+    const ends = ended.map((s) => Math.min(box.bottom, Math.max(box.top, y(s.y.at(-1)))));
+    apart(ends, 12).forEach((place, k) => {
+      const [s, style] = [ended[k], colour(order.get(ended[k].label))];
+      el(svg, "line", { x1: x(s.x.at(-1)), y1: ends[k], x2: box.right + 10, y2: place, style: `stroke:${style};stroke-width:.6` });
+      const text = s.label.length > 15 ? `${s.label.slice(0, 14)}…` : s.label;
+      el(svg, "text", { x: box.right + 12, y: place + 3.5, style: `fill:${style};font-size:10px` }, text);
+    });
   }
 
   function whisker(svg, style, x1, y1, x2, y2) {
@@ -115,7 +167,7 @@
       const style = `stroke:${colour(i)};stroke-width:1.2`;
       if (s.low) whisker(svg, style, x(s.x[0]), y(s.low[0]), x(s.x[0]), y(s.high[0]));
       if (s.x_low) whisker(svg, style, x(s.x_low[0]), y(s.y[0]), x(s.x_high[0]), y(s.y[0]));
-      const dot = el(svg, "circle", { cx: x(s.x[0]), cy: y(s.y[0]), r: i === 0 ? 6 : 4.5, style: `fill:${colour(i)}` });
+      const dot = marker(svg, i, x(s.x[0]), y(s.y[0]), i === 0 ? 6 : 4.8);
       el(dot, "title", {}, `${s.label}: ${show(s.x[0])}, ${show(s.y[0])}`);
     }
     return null;
@@ -139,7 +191,7 @@
       const text = s.label.length > 18 ? `${s.label.slice(0, 17)}…` : s.label;
       el(svg, "text", { x: left - 8, y: at + 4, "text-anchor": "end", style: "fill:var(--ink)" }, text);
       if (s.low) whisker(svg, `stroke:${colour(i)};stroke-width:2.5`, x(s.low[0]), at, x(s.high[0]), at);
-      const dot = el(svg, "circle", { cx: x(s.y[0]), cy: at, r: 5, style: `fill:${colour(i)}` });
+      const dot = marker(svg, i, x(s.y[0]), at, i === null ? 3.5 : 5);
       el(dot, "title", {}, `${s.label}: ${show(s.y[0])}`);
     });
     return null;
@@ -154,7 +206,9 @@
     const height = panel.kind === "bars" ? 60 + 24 * panel.series.length : HEIGHT;
     const svg = el(holder, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.setAttribute("aria-label", `${panel.title}: ${panel.y_label || panel.x_label}`);
-    const box = { left: panel.kind === "bars" ? 4 : 46, right: width - 10, top: 18, bottom: height - 36 };
+    const told = panel.series.filter((s) => shown.has(s.label)).length;
+    const side = panel.kind === "lines" && width >= 380 && told > TOLD && told <= 12 ? 100 : 0;
+    const box = { left: panel.kind === "bars" ? 4 : 46, right: width - 10 - side, top: 18, bottom: height - 36, side };
     const drawn = DRAW[panel.kind](svg, box, panel, shown, order);
     if (drawn) hover(holder, svg, box, drawn, order);
   }
@@ -177,7 +231,7 @@
       const rows = series.map((s) => [s.label, s.y[s.x.indexOf(near)]]).filter((r) => r[1] !== undefined);
       for (const [label, value] of rows.sort((a, b) => b[1] - a[1])) {
         const row = html(tip, "div");
-        html(row, "span", "swatch").style.background = colour(order.get(label));
+        swatch(row, order.get(label));
         row.append(`${label.slice(0, 24)} ${show(value)}`);
       }
       tip.hidden = false;
@@ -194,30 +248,53 @@
 
   function setUp(figure) {
     const chart = charts[Number(figure.dataset.chart)];
-    const order = new Map(chart.labels.map((label, i) => [label, i]));
-    const shown = new Set(chart.labels);
+    const order = new Map(chart.labels.filter((l) => !chart.bounds.includes(l)).map((label, i) => [label, i]));
+    chart.bounds.forEach((label, i) => order.set(label, -1 - i));
+    const pale = new Set(chart.pale);
+    const shown = new Set(chart.labels.filter((label) => !pale.has(label)));
     const panels = html(figure, "div", "panels");
     const holders = chart.panels.map((panel) => {
       const holder = html(panels, "div", "panel");
       html(holder, "h4", "", panel.title);
+      holder.hidden = panel.pale;
       return [holder, panel];
     });
-    const redraw = () => holders.forEach(([holder, panel]) => drawPanel(holder, panel, shown, order));
-    if (chart.panels[0].kind !== "bars") {
-      const legend = html(figure, "div", "legend");
-      const present = new Set(chart.panels.flatMap((p) => p.series.map((s) => s.label)));
-      for (const label of chart.labels.filter((l) => present.has(l))) {
-        const button = html(legend, "button");
-        button.type = "button";
-        html(button, "span", "swatch").style.background = colour(order.get(label));
-        button.append(label);
-        button.setAttribute("aria-pressed", "true");
-        button.addEventListener("click", () => {
-          if (shown.has(label)) shown.delete(label); else shown.add(label);
-          button.setAttribute("aria-pressed", String(shown.has(label)));
-          redraw();
-        });
-      }
+    const redraw = () => holders.forEach(([holder, panel]) => holder.hidden || drawPanel(holder, panel, shown, order));
+    const bars = chart.panels[0].kind === "bars";
+    const legend = html(figure, "div", "legend");
+    const present = new Set(chart.panels.flatMap((p) => p.series.map((s) => s.label)));
+    const buttons = bars ? [] : chart.labels.filter((l) => present.has(l)).map((label) => {
+      const button = html(legend, "button");
+      button.type = "button";
+      swatch(button, order.get(label));
+      button.append(label);
+      button.hidden = pale.has(label);
+      button.setAttribute("aria-pressed", String(shown.has(label)));
+      button.addEventListener("click", () => {
+        if (shown.has(label)) shown.delete(label); else shown.add(label);
+        button.setAttribute("aria-pressed", String(shown.has(label)));
+        redraw();
+      });
+      return [button, label];
+    });
+    if (bars) pale.forEach((label) => { shown.add(label); order.set(label, null); }); // names stand beside
+    const more = bars ? 0 : pale.size || chart.panels.filter((p) => p.pale).length;
+    if (more) {
+      const all = html(legend, "button", "more", `show all (${more} more)`);
+      all.type = "button";
+      all.setAttribute("aria-expanded", "false");
+      all.addEventListener("click", () => {
+        const open = all.getAttribute("aria-expanded") === "false";
+        all.setAttribute("aria-expanded", String(open));
+        all.textContent = open ? "show fewer" : `show all (${more} more)`;
+        for (const [button, label] of buttons.filter(([, l]) => pale.has(l))) {
+          button.hidden = !open;
+          button.setAttribute("aria-pressed", String(open));
+          if (open) shown.add(label); else shown.delete(label);
+        }
+        holders.forEach(([holder, panel]) => { holder.hidden = panel.pale && !open; });
+        redraw();
+      });
     }
     let last = panels.clientWidth; // 0 within closed <details>: drawn when they open
     if (last) redraw();
