@@ -218,7 +218,7 @@ def test_nothing_is_made_by_a_refused_call(tmp_path, file):
         (["--set", "hindsigt=false"], "did you mean 'hindsight'"),
         (["--set", "hindsight=nope"], "hindsight='nope': must be true or false"),
         (["--set", "scenario=recorded"], "scenario='recorded' is no setting beside another"),
-        (["--set", "alpha=.inf"], "alpha=inf: must be a finite number"),
+        (["--set", "alpha=.inf"], 'alpha=inf: is max-min fairness: use fairness="max-min"'),
         (["--arg", "problem=1"], "unknown argument of agent 'owo-fmtl' 'problem'"),
         (["--arg", "agent=cws"], "give it as --agent"),
         (["--scenario", "split-learning"], "scenario 'split-learning' needs encoder, head, tasks"),
