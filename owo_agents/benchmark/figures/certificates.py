@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from owo_agents.benchmark.figures import statistics
 from owo_agents.benchmark.figures.judged import notion_of
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.run.results import Result
@@ -53,12 +54,11 @@ def checks_of(results: Iterable[Result]) -> list[Check]:
     """
     gaps: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     for result in results:
-        terms, m = result.extras, result.problem["num_slots"]
+        terms = result.extras
         if result.regret is None or "primal_regret" not in terms:
             continue
-        if "dual_regret" in terms and "residual" in terms:
-            parts = terms["primal_regret"], terms["dual_regret"], terms["residual"]
-            gaps["certificate"].append(regret.Certificate(result.regret, *parts, m).slack)
+        if (found := _certificate(result)) is not None:
+            gaps["certificate"].append(found.slack)
         if "primal_bound" in terms:
             gaps["R^θ ≤ (6)"].append(terms["primal_bound"] - terms["primal_regret"])
         problem = _problem(result)
@@ -69,6 +69,30 @@ def checks_of(results: Iterable[Result]) -> list[Check]:
 
 def _check(name: str, gap: np.ndarray) -> Check:
     return Check(name, float((gap >= -TOLERANCE).mean()), len(gap), float(gap.mean()))
+
+
+def certified(board: Board) -> float | None:
+    """The mean of (R^θ + R^w)/m + residual over the rounds of the baseline's runs.
+
+    The interquartile mean over seeds, as the regret's beside it; None where a round has no
+    finite bound, or the baseline does not report its terms.
+    """
+    bounds = []
+    for result in board.runs.get(board.experiment.baseline, {}).values():
+        found = _certificate(result)
+        if found is None or not np.isfinite(found.bound).all():
+            return None
+        bounds.append(float(found.bound.mean()))
+    return statistics.estimate(bounds).value if bounds else None
+
+
+def _certificate(result: Result) -> regret.Certificate | None:
+    """The certificate of every round; None where its terms are not all there."""
+    terms, names = result.extras, ("primal_regret", "dual_regret", "residual")
+    if result.regret is None or any(name not in terms for name in names):
+        return None
+    primal, dual, residual = (terms[name] for name in names)
+    return regret.Certificate(result.regret, primal, dual, residual, result.problem["num_slots"])
 
 
 def theorem(board: Board) -> float | None:

@@ -98,7 +98,8 @@ class Chart:
 ZERO = 1e-9  # the oracle's regret is round-off
 
 BOUND = "Theorem 1"
-"""Label of the theorem's bound in a sweep."""
+CERTIFICATE = "certificate"
+"""Labels of the bounds in a sweep: the theorem's, and that of what the baseline played."""
 
 
 def charts_of(board: Board) -> list[Chart]:
@@ -344,31 +345,50 @@ def sweep(boards: Sequence[Board]) -> Chart | None:
     key = _numeric_key(boards)
     if key is None:
         return None
-    panels = []
+    panels, endings = [], []
     groups: dict[str, list[Board]] = {}
     for board in boards:
         groups.setdefault(board.variant.without(key).label, []).append(board)
     for title, group in groups.items():
         metric = group[0].headline
         group.sort(key=lambda board: board.variant.point[key])
-        series = list(_sweep_series(key, metric, group))
-        bounds = [(board.variant.point[key], certificates.theorem(board)) for board in group]
-        log = _positive(series)  # on linear axes the bound would flatten everything else
-        if log and metric.key == "regret" and all(bound is not None for _, bound in bounds):
-            series.append(Series(BOUND, *map(list, zip(*bounds))))  # type: ignore[arg-type]
+        series, zero = list(_sweep_series(key, metric, group)), "."
+        if metric.key == "regret":
+            series, zero = _without_zeros(series)
+        log = _positive(series)  # on linear axes a bound would flatten everything else
+        if log and metric.key == "regret":
+            series += _bounds(key, group)
         panels.append(Panel(title or metric.title, key, metric.title, series, log=log))
+        endings.append(zero)
     caption = f"Mean {boards[0].headline.title} by {key}"
     if any(s.low for panel in panels for s in panel.series):
         caption += ", with 95% bootstrap intervals over seeds"
     elif all(len(board.same) == len(board.rows) for board in boards):
         caption += f", {SAME}"
-    caption += "."
+    caption += endings[0] if len(set(endings)) == 1 else "; what is zero throughout is not drawn."
     title = f"{boards[0].headline.title.capitalize()} by {key}"
-    if any(s.label == BOUND for panel in panels for s in panel.series):
-        caption += f" {BOUND}: its bound with corrected constants, the mean residual left out."
-    return Chart(
-        "sweep", title, caption, panels, [*boards[0].experiment.agents, BOUND], bounds=[BOUND]
-    )
+    drawn = {s.label for panel in panels for s in panel.series}
+    bounds = [label for label in _meanings(boards[0]) if label in drawn]
+    caption = " ".join([caption, *(_meanings(boards[0])[label] for label in bounds)])
+    labels = [*boards[0].experiment.agents, *bounds]
+    return Chart("sweep", title, caption, panels, labels, bounds=bounds)
+
+
+def _bounds(key: str, boards: Sequence[Board]) -> Iterator[Series]:
+    """What the theory says of the regret, where it says something positive at every point."""
+    for label, of in ((BOUND, certificates.theorem), (CERTIFICATE, certificates.certified)):
+        points = [(board.variant.point[key], of(board)) for board in boards]
+        if all(bound is not None and bound > 0 for _, bound in points):
+            yield Series(label, *map(list, zip(*points)))  # type: ignore[arg-type]
+
+
+def _meanings(board: Board) -> dict[str, str]:
+    """What a caption says of each bound, by label."""
+    baseline = board.experiment.baseline
+    return {
+        BOUND: f"{BOUND}: its bound with corrected constants, the mean residual left out.",
+        CERTIFICATE: f"{CERTIFICATE}: mean (R^θ + R^w)/m + residual of {baseline}.",
+    }
 
 
 def _numeric_key(boards: Sequence[Board]) -> str | None:

@@ -29,6 +29,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
 _PALE: dict[str, Any] = {"color": "#c8cdd4", "linestyle": "-", "linewidth": 0.8, "zorder": 2}
 _PALE |= {"marker": ""}
 _BOUND: dict[str, Any] = {"color": "#3a3f47", "linewidth": 1.1, "zorder": 2.5, "marker": ""}
+FEW = 12  # points of a curve, each of which is marked
 UNTOLD = 4  # curves that a legend tells apart well enough
 
 _Styles = Mapping[str, dict[str, Any]]
@@ -153,6 +154,8 @@ def _figure(chart: Chart) -> Figure:
         _panel(axis, panel, style)
         if panel.kind == "lines" and len(labels) > UNTOLD and len(panels) <= 2:
             _label_ends(axis, panel, style)
+        elif panel.kind == "lines" and _has_slopes(panel):
+            _note_slopes(axis, panel, style)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if not bars and len(labels) > 1:
@@ -177,7 +180,7 @@ def _styles(chart: Chart) -> dict[str, dict[str, Any]]:
     if chart.pale:
         styles[chart.pale[0]] = _PALE | {"name": _others(chart)}
     for i, label in enumerate(chart.bounds):
-        styles[label] = _BOUND | {"linestyle": DASHES[1 + i], "name": _short(label)}
+        styles[label] = _BOUND | {"linestyle": DASHES[2 - i % 2], "name": _short(label)}
     return {label: {"name": _short(label)} | style for label, style in styles.items()}
 
 
@@ -192,7 +195,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
-    few = all(len(series.x) <= 12 for series in panel.series)
+    few = all(len(series.x) <= FEW for series in panel.series)
     for place, series in enumerate(panel.series):
         own = {**style[series.label]}
         name, step = own.pop("name"), max(1, len(series.x) // 6)
@@ -210,19 +213,24 @@ def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
         _plain_ticks(axis.yaxis)
     if panel.y_limits is not None:
         axis.set_ylim(panel.y_limits)
-    if panel.log and few:
-        _note_slopes(axis, panel, style)
 
 
 def _label_ends(axis: Axes, panel: Panel, style: _Styles) -> None:
-    """The name of each curve that stands out, on the right, and a thin line from its end."""
-    strong = [s for s in panel.series if style[s.label]["zorder"] >= 3 and s.x]
+    """The name of each curve that stands out, on the right, and a thin line from its end.
+
+    On logarithmic axes with few points the fitted exponent follows.
+    """
+    if _has_slopes(panel):
+        grey: Any = {"color": _STYLE["xtick.color"], "fontsize": 7, "annotation_clip": False}
+        _note(axis, "with slopes", (1.04, 1.0), (0, 5), xycoords="axes fraction", **grey)
+    strong = [s for s in panel.series if style[s.label]["zorder"] > 2 and s.x]
     to_axes = axis.transData + axis.transAxes.inverted()
     ends = [to_axes.transform((s.x[-1], s.y[-1])) for s in strong]
     heights = _apart([float(np.clip(end[1], 0.0, 1.0)) for end in ends], 0.062)
     for series, end, height in zip(strong, ends, heights):
         own = style[series.label]
-        text = _short(series.label, 16)
+        exponent = slope(series) if _has_slopes(panel) else None
+        text = _short(series.label, 16) + ("" if exponent is None else f" {exponent:+.2f}")
         line: Any = {"arrowstyle": "-", "color": own["color"], "lw": 0.5, "relpos": (0, 0.5)}
         line |= {"shrinkA": 0, "shrinkB": 0}
         look: Any = {"xycoords": "axes fraction", "textcoords": "axes fraction", "va": "center"}
@@ -257,6 +265,10 @@ def _plain_ticks(axis: Axis, places: Sequence[float] | None = None) -> None:
     axis.set_major_locator(FixedLocator(places) if places else LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _has_slopes(panel: Panel) -> bool:
+    return panel.log and all(len(series.x) <= FEW for series in panel.series)
 
 
 def _note_slopes(axis: Axes, panel: Panel, style: _Styles) -> None:

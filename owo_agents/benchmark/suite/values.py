@@ -86,6 +86,6 @@ def plain(argument: str, value: Any) -> Any:
 def words(value: Any) -> str:
     """A setting for people: a mapping with a name as its name and what it is given."""
     if isinstance(value, Mapping) and "name" in value:
-        given = (f"{key}={words(v)}" for key, v in value.items() if key != "name")
-        return " ".join([str(value["name"]), *given])
+        given = [f"{key}={words(v)}" for key, v in value.items() if key != "name"]
+        return " ".join(given if value["name"] in value else [str(value["name"]), *given])
     return str(value)

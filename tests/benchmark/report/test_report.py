@@ -326,13 +326,39 @@ def test_the_frontier_has_a_panel_for_each_point_of_the_rest_of_the_grid(tmp_pat
     assert "α: 0, 1, beside the points" in chart.caption
 
 
-def test_a_bound_is_left_out_where_it_would_flatten_the_regrets(tmp_path):
-    """The oracle's regret is 0, so that the axes are linear; Theorem 1 is hundreds of times it."""
+def test_bounds_stand_beside_the_regrets_also_where_the_oracle_plays(tmp_path):
+    """The oracle's regret is 0, which no logarithmic axis has: it is left out, and named."""
     grid = {"scenario": "sinusoid", "grid": {"num_slots": [4, 8]}}
-    for agents, bounded in ((SMALL["agents"], True), ({"owo-fmtl": None, "oracle": None}, False)):
-        chart = charts_of(tmp_path / str(bounded), experiments={"a": grid}, agents=agents)["sweep"]
-        labels = {series.label for series in chart.panels[0].series}
-        assert (charts.BOUND in labels) == bounded == chart.panels[0].log
+    agents = {**SMALL["agents"], "oracle": None}
+    chart = charts_of(tmp_path, experiments={"a": grid}, agents=agents)["sweep"]
+    (panel,) = chart.panels
+    curves = {series.label: series for series in panel.series}
+    assert panel.log and "not drawn: oracle." in chart.caption
+    assert set(curves) == {*SMALL["agents"], charts.BOUND, charts.CERTIFICATE}
+    assert chart.bounds == [charts.BOUND, charts.CERTIFICATE]
+    boards = leaderboard.boards(small(experiments={"a": grid}, agents=agents), Store(tmp_path))
+    for board, bound in zip(boards, curves[charts.CERTIFICATE].y, strict=True):
+        runs = board.runs["owo-fmtl"].values()
+        terms = [
+            (r.extras["primal_regret"] + r.extras["dual_regret"]) / r.problem["num_slots"]
+            + r.extras["residual"]
+            for r in runs
+        ]
+        assert bound == pytest.approx(np.mean(terms))
+    levels = [curves[name].y for name in ("owo-fmtl", charts.CERTIFICATE, charts.BOUND)]
+    assert (np.diff(levels, axis=0) > 0).all()
+
+
+def test_a_bound_is_drawn_only_where_every_point_has_it(tmp_path):
+    grid = {"scenario": "sinusoid", "grid": {"num_slots": [4, 8]}}
+    _, boards = done(small(experiments={"a": grid}), tmp_path)
+    run = boards[1].runs["owo-fmtl"][0]
+    endless = {**run.extras, "dual_regret": np.full(run.rounds, np.inf)}
+    boards[1].runs["owo-fmtl"][0] = dataclasses.replace(run, extras=endless)
+    chart = charts.sweep(boards)
+    assert charts.BOUND in chart.labels
+    assert charts.CERTIFICATE not in {series.label for series in chart.panels[0].series}
+    assert charts.CERTIFICATE not in chart.labels and charts.CERTIFICATE not in chart.caption
 
 
 def test_a_curve_that_is_flat_stays_in_sight():

@@ -23,7 +23,7 @@
     ? v.toPrecision(3) : String(Number(v.toPrecision(4))));
   // Of a label's place: below 0 is a bound, and null is one of many in a chart that shows all.
   const colour = (i) => (i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
-  const dash = (i) => (i < 0 ? ["", "6 3", "2 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
+  const dash = (i) => (i < 0 ? ["", "2 3", "6 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
 
   // Beyond ten agents colours repeat, and then with other markers.
   const SHAPES = [
