@@ -29,7 +29,7 @@ from owo_agents.benchmark.suite.values import words
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
-    """What :func:`columns.entry` shows, as one text."""
+    """A figure and its interval, as one text."""
     return str(entry(estimate, digits, spread))
 
 
