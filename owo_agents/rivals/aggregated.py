@@ -230,7 +230,7 @@ def nash_mtl(
 ) -> Learner:
     """Nash-MTL, whose weights are found anew in every 8th slot, unless ``options`` say otherwise.
 
-    Finding them is a convex program, dozens of times as long as another method's slot.
+    Finding them is a convex program, which takes far longer than the rest of a slot.
     """
     options = {"update_weights_every": 8, **(options or {})}
     return aggregated(problem, aggregator="NashMTL", options=options, **parts)

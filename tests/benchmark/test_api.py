@@ -402,7 +402,7 @@ class Lines:
 
     def show(self, done, text):
         self.done.append(done)
-        self.said.append(text)
+        self.said.append(text())
 
     def tell(self, text):
         self.said.append(text)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -43,14 +44,21 @@ class Line(Protocol):
     def start(self, total: int) -> None:
         """Begin, with so many rounds to come."""
 
-    def show(self, done: int, text: str) -> None:
-        """Say that so many of them are done."""
+    def show(self, done: int, text: Callable[[], str]) -> None:
+        """Say that so many of them are done, and what ``text`` gives at any time."""
 
     def tell(self, text: str) -> None:
         """Say at once what failed."""
 
     def stop(self) -> None:
         """Leave the line as it is."""
+
+
+class _Told(ProgressColumn):
+    """What the line says now: its clock goes on while nothing ends."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["text"]())
 
 
 class Terminal:
@@ -62,18 +70,17 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         console = console or Plain(stderr=True, markup=False, emoji=False)
-        told = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(BarColumn(), told, console=console)
+        self._progress = Progress(BarColumn(), _Told(), console=console)
         self._bar = TaskID(0)
 
     def start(self, total: int) -> None:
         """Show the bar."""
-        self._bar = self._progress.add_task("", total=total)
+        self._bar = self._progress.add_task("", total=total, text=str)
         self._progress.start()
 
-    def show(self, done: int, text: str) -> None:
+    def show(self, done: int, text: Callable[[], str]) -> None:
         """Move the bar."""
-        self._progress.update(self._bar, completed=done, description=text)
+        self._progress.update(self._bar, completed=done, text=text)
 
     def tell(self, text: str) -> None:
         """Print a line above the bar."""
@@ -89,7 +96,8 @@ class Notebook:
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self._total, self._written, self._line = 0, 0.0, ""
+        self._total, self._written = 0, 0.0
+        self._bar, self._text = "", cast(Callable[[], str], str)
 
     def start(self, total: int) -> None:
         """Show the line."""
@@ -98,10 +106,10 @@ class Notebook:
         self._total = total
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
-    def show(self, done: int, text: str) -> None:
+    def show(self, done: int, text: Callable[[], str]) -> None:
         """Write it anew, unless it was written just now."""
         full = round(20 * done / max(1, self._total))
-        self._line = f"{'█' * full}{'░' * (20 - full)} {text}"
+        self._bar, self._text = f"{'█' * full}{'░' * (20 - full)}", text
         if time.monotonic() - self._written > PAUSE:
             self._write()
 
@@ -114,7 +122,7 @@ class Notebook:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        self._handle.update({"text/plain": self._line}, raw=True)
+        self._handle.update({"text/plain": f"{self._bar} {self._text()}"}, raw=True)
 
 
 def line(wanted: bool | Line | None) -> Line | None:
@@ -189,18 +197,19 @@ class Bar(Callback):
         self._show()
 
     def _show(self) -> None:
+        self._line.show(self._total - sum(self._left.values()), self._text)
+
+    def _text(self) -> str:
         taken = time.monotonic() - self._began
         parts = [f"{self._ended} of {len(self._left)} runs in {_clock(taken)}"]
         if self._failed:
             parts.append(f"{self._failed} failed")
-        parts += self._ahead(taken)
-        done = self._total - sum(self._left.values())
-        self._line.show(done, " · ".join(parts))
+        return " · ".join([*parts, *self._ahead(taken)])
 
     def _ahead(self, taken: float) -> list[str]:
         """The time left, and the agent that most of it is for."""
-        waiting = {label: runs for label, runs in self._waiting.items() if runs}
-        known = [seconds for took in self._took.values() for seconds in took]
+        waiting = {label: runs for label, runs in list(self._waiting.items()) if runs}
+        known = [seconds for took in list(self._took.values()) for seconds in took]
         if not waiting or not known:
             return []
         # An agent of which no run has ended yet may well be in one since the beginning.
