@@ -133,6 +133,7 @@ def _shape(panels: int) -> tuple[int, int]:
 
 def _panel(axis: Axes, panel: Panel, style: _Styles) -> None:
     _DRAW[panel.kind](axis, panel, style)
+    _note_points(axis, panel, style)
     axis.set_title(_short(panel.title, 60), loc="left")
     axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
 
@@ -152,6 +153,8 @@ def _figure(chart: Chart) -> Figure:
     style = _styles(chart)
     for axis, panel in zip(axes, panels, strict=False):
         _panel(axis, panel, style)
+        if any(series.notes for series in panel.series):
+            continue
         if panel.kind == "lines" and len(labels) > UNTOLD and len(panels) <= 2:
             _label_ends(axis, panel, style)
         elif panel.kind == "lines" and _has_slopes(panel):
@@ -205,14 +208,34 @@ def _lines(axis: Axes, panel: Panel, style: _Styles) -> None:
             thin = own["zorder"] < 4 and len(panel.series) > UNTOLD
             band: Any = {"color": own["color"], "alpha": 0.06 if thin else 0.14, "linewidth": 0}
             axis.fill_between(series.x, series.low, series.high, **band)
-        for x, y, text in zip(series.x, series.y, series.notes or ()):
-            _note(axis, text, (x, y), (5, 4), fontsize=7.5, color=own["color"])
     if panel.log:
         axis.set(xscale="log", yscale="log")
         _plain_ticks(axis.xaxis, sorted({x for s in panel.series for x in s.x}) if few else None)
         _plain_ticks(axis.yaxis)
     if panel.y_limits is not None:
         axis.set_ylim(panel.y_limits)
+
+
+def _note_points(axis: Axes, panel: Panel, style: _Styles) -> None:
+    """What stands beside single points, one above the other where they lie close together."""
+    if not any(series.notes for series in panel.series):
+        return
+    axis.margins(y=0.3)
+    axis.autoscale_view()
+    size = 7.5
+    line = 1.15 * size * axis.figure.dpi / 72  # the height of a note, in pixels
+    taken: list[tuple[float, float]] = []
+    for series in panel.series:
+        for x, y, text in zip(series.x, series.y, series.notes or ()):
+            at, up = axis.transData.transform((x, y)), 0.0
+            while any(
+                abs(at[0] - left) < len(text) * 0.5 * line and abs(at[1] + up - low) < line
+                for left, low in taken
+            ):
+                up += line
+            taken.append((at[0], at[1] + up))
+            offset = 5.0, 4 + up * 72 / axis.figure.dpi
+            _note(axis, text, (x, y), offset, fontsize=size, color=style[series.label]["color"])
 
 
 def _label_ends(axis: Axes, panel: Panel, style: _Styles) -> None:
