@@ -63,8 +63,10 @@ def test_frontier(small):
     assert np.all(np.diff(oracle.y) > 0)
 
 
-def test_frontier_is_drawn_only_where_alpha_alone_varies(small):
+def test_frontier_is_drawn_only_where_alpha_varies_and_the_rest_stays(small):
     assert frontier([]) is None
     assert frontier(small[:1]) is None
     other = dataclasses.replace(small[0].variant, point={"alpha": 0.0, "num_slots": 4})
-    assert frontier([dataclasses.replace(small[0], variant=other), *small[1:]]) is None
+    assert frontier([dataclasses.replace(small[0], variant=other), small[1]]) is None
+    lonely = frontier([dataclasses.replace(small[0], variant=other), *small[1:]])
+    assert all(len(s.x) == 5 for s in lonely.panels[0].series)
