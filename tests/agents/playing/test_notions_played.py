@@ -154,3 +154,17 @@ def test_the_step_is_stable_where_the_total_never_falls():
     f = make_fairness("alpha", 4, problem.utility_bounds)
     plain = owo_agents.make("owo-fmtl", problem.judged_by(f))
     assert plain.learning_rate == pytest.approx(2 / (f.most * smoothness))
+
+
+def test_a_policy_is_of_its_notion():
+    """It says under which it was trained, and is refused under another."""
+    from owo_agents.rl.policy import Policy, described
+
+    plain = gym.make(ID, scenario="csi-prediction").unwrapped.problem
+    fair = radio("max-min").unwrapped.problem
+    layers = [(np.zeros((4, 13)), np.zeros(4))]
+    for trained, other in ((fair, plain), (plain, fair)):
+        policy = Policy(layers, "tanh", False, described(trained))
+        policy.check(trained)
+        with pytest.raises(ValueError, match="trained on"):
+            policy.check(other)
