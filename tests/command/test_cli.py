@@ -164,7 +164,7 @@ def test_a_table_and_figures_for_a_paper(finished, tmp_path):
         (["bench", "quickstrat"], "did you mean 'quickstart'"),
         (["bench", "no.yaml"], "cannot be read"),
         (["bench", "quickstart", "--backend", "rey"], "did you mean 'ray'"),
-        (["bench", "quickstart", "--jobs", "0"], "--jobs=0"),
+        (["bench", "quickstart", "--jobs", "0"], "jobs=0"),
         (["bench", "quickstart", "--only", "agent=srll"], "did you mean 'srl'"),
         (["bench", "quickstart", "--only", "agnt=srl"], "did you mean 'agent'"),
         (["bench", "paper-fig2", "--digits", "mnist"], "has no rainbow-mnist"),
