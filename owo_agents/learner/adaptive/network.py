@@ -43,13 +43,13 @@ class AdaptiveStep(Carries):
         reach: max ‖θ_j − x_1‖ so far, (...).
         travelled: Σ‖r_j‖² so far, (...).
         second: The running mean of g², (..., d).
-        before: r of the slot before, (..., d).
+        before, size: r of the slot before, (..., d), and its ‖r‖², (...).
         stretch: s, (...).
         slots: How many were played.
         rate: η of the last slot, (...).
     """
 
-    carried = ("reach", "travelled", "second", "before", "stretch", "slots")
+    carried = ("reach", "travelled", "second", "before", "size", "stretch", "slots")
 
     def __init__(self, origin: Floats) -> None:
         self._origin = origin
@@ -57,6 +57,7 @@ class AdaptiveStep(Carries):
         self.travelled: Any = 0.0
         self.second: Any = None
         self.before: Any = None
+        self.size: Any = None
         self.stretch: Any = 0.0
         self.slots = 0
         self.rate: Any = 0.0
@@ -81,19 +82,17 @@ class AdaptiveStep(Carries):
         self.reach = np.maximum(self.reach, np.sqrt(_dot(away, away)))
         self.rate = self.reach / np.sqrt(np.maximum(self.travelled, np.finfo(float).tiny))
         self.rate = np.exp(self.stretch) * self.rate
-        scaled *= np.asarray(self.rate, scaled.dtype)[..., None]
-        scaled += model
-        return scaled
+        moved = scaled * np.asarray(self.rate, scaled.dtype)[..., None]
+        moved += model
+        return moved
 
     def _turn(self, scaled: Floats, size: Floats) -> None:
         """Longer steps while r keeps its direction, shorter ones where it turns back."""
-        if self.before is None:
-            self.before = scaled.copy()
-            return
-        both = np.sqrt(size * _dot(self.before, self.before))
-        cosine = _dot(scaled, self.before) / np.maximum(both, np.finfo(float).tiny)
-        self.stretch = np.clip(self.stretch + _TURN * cosine, 0.0, _MOST)
-        np.copyto(self.before, scaled)
+        if self.before is not None:
+            both = np.maximum(np.sqrt(size * self.size), np.finfo(float).tiny)
+            cosine = _dot(scaled, self.before) / both
+            self.stretch = np.clip(self.stretch + _TURN * cosine, 0.0, _MOST)
+        self.before, self.size = scaled, size
 
 
 class MixedStarts(Carries):
