@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.fairness import Fairness
+from owo_env.link import Link, make_link
+from owo_env.link.on_air import on_air
+from owo_env.link.score import JobScore, judged_by_jobs
+from owo_env.link.streams import OnAirStream
 from owo_env.render import Display
 from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
 from owo_env.scenarios.hindsight import fairest_of_stream
@@ -30,6 +34,7 @@ from owo_env.spaces import (
 )
 
 Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
 
 
 class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
@@ -55,10 +60,15 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     * ``gradient`` (d,): Σ_k p_k ∇u_k(θ), an ascent direction (``gradients="weighted"``)
     * ``gradients`` (K, d): ∇u_k(θ) of every user (``gradients="per_user"``)
     * ``slot`` (): slots played in this round, 0 … m
+    * ``active``, ``heard`` (K,), 0 or 1: who had a job in the slot that the feedback is of, and
+      whose feedback arrived; only over a ``link`` that may leave users out. Of who is not heard
+      ``utilities`` holds the mean of what was heard of it in the round, before that the centre of
+      [u_min, u_max], and the gradient nothing.
 
     ## Reward
     F_α(ū_1..i) − F_α(ū_1..i−1) with ū the mean utilities so far and F_α of nothing = 0, so that a
     round's return is F_α((1/m) Σ_i u_ti), eq. 1. Below u_min F_α goes on along its tangent.
+    Over a ``link`` ū is a user's mean over its own jobs, heard or not, and l_max without any.
 
     ## Episode end
     ``terminated`` after m slots. A round ends by nature: nothing is to be bootstrapped.
@@ -67,7 +77,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     Every step: ``round`` and ``slot``. At the end of a round: ``mean_utilities`` (K,), their
     ``fairness``, ``violations`` (utilities of the round outside [u_min, u_max]), what the scenario
     adds, and with hindsight ``fairest_model`` (θ*_t of eq. 2), ``fairest_fairness`` and
-    ``regret``.
+    ``regret``. Over a ``link`` also ``active_slots``, ``heard_slots`` and ``feedback_age`` (K,): how
+    many slots ago the slot was that a user was last heard of, mean over slots.
 
     ## Arguments
     ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``fairness``: what is
@@ -75,8 +86,9 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     (:mod:`owo_env.fairness.named`), or in short ``alpha``; ``num_slots``: m; None takes the
     scenario's own of each (α = 1). ``gradients``: ``"weighted"`` or
     ``"per_user"``; ``hindsight``: reveal θ* at the end of a round where the scenario has an exact
-    oracle (False for speed); ``render_mode``: None, ``"rgb_array"`` or ``"ansi"``. All other
-    arguments go to the scenario.
+    oracle (False for speed); ``link``: how users come and go and what of their feedback arrives, a
+    mapping of :class:`owo_env.link.Link`'s arguments or one; ``render_mode``: None,
+    ``"rgb_array"`` or ``"ansi"``. All other arguments go to the scenario.
 
     ## Vectorized environment
     ``gym.make_vec`` gives the native :class:`owo_env.vector_env.AIRANVectorEnv`.
@@ -100,12 +112,14 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         hindsight: bool = True,
         render_mode: str | None = None,
         fairness: str | Mapping[str, Any] | Fairness | None = None,
+        link: Mapping[str, Any] | Link | None = None,
         **settings: Any,
     ) -> None:
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
-        self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
+        made = make_scenario(scenario, num_slots=num_slots, **settings)
+        self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)
         self.problem = problem = replace(problem, hindsight=self.hindsight)
@@ -123,7 +137,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             float(self._dtype.type(bound)) for bound in problem.model_bounds
         )
         self._stream: Stream | None = None
-        self._score = Score(problem.fairness)
+        self._on_air = problem.link is not None
+        self._score: Any = JobScore(problem) if self._on_air else Score(problem.fairness)
         self._round, self._playing, self._over = 0, False, False
 
     def reset(
@@ -167,21 +182,30 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             raise gym.error.ResetNeeded("no round is open: call reset() before step()")
         model, weights = self._checked(action)
         score = self._score
-        utilities, gradient = stream.play(score.slot, model, weights, self._per_user)
+        played = score.slot
+        utilities, gradient = stream.play(played, model, weights, self._per_user)
         try:
-            reward = score.add(utilities)
+            if self._on_air:
+                reward = score.add_jobs(utilities, stream.active(played))
+            else:
+                reward = score.add(utilities)
         except FloatingPointError as error:
             raise self._located(error) from None
         slot = score.slot
         gradient = real(gradient, self._dtype)
         obs = {"utilities": np.array(utilities), self._gradient_key: gradient, "slot": slot}
+        if self._on_air:
+            obs |= stream.feedback()
         info = {"round": self._round, "slot": slot, **stream.slot_info()}
         done = slot == self.problem.num_slots
         if done:
             self._playing, self._over = False, True
             info |= score.info(stream.round_info(), self.fairest())
         if self._display is not None:
-            self._display.record(utilities, weights, score.fairness, info)
+            there = None
+            if isinstance(stream, OnAirStream):
+                there = stream.active(played), stream.heard(played)
+            self._display.record(utilities, weights, score.fairness, info, there)
         return obs, reward, done, False, info
 
     def render(self) -> Any:
@@ -214,6 +238,23 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
         return self._stream.evaluate(model)
 
+    def on_air(self) -> tuple[Bools, Bools, Floats]:
+        """Who has a job, whose feedback arrives, and all utilities, (m, K) each, of the round.
+
+        Utilities of slots not yet played have no meaning.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was opened.
+            ValueError: There is no link.
+        """
+        if self._stream is None:
+            raise gym.error.ResetNeeded("no round is open: call reset() before on_air()")
+        if not isinstance(self._stream, OnAirStream):
+            raise ValueError("link=None: every user is heard in every slot")
+        batch = self._stream.batch
+        active, heard = batch.masks()
+        return active[0], heard[0], batch.utilities[0].copy()
+
     def fairest(self) -> tuple[Floats, float] | None:
         """(θ*, F at θ*) of eq. 2 for the present round, even before it is played.
 
@@ -226,7 +267,12 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before fairest()")
         best = fairest_of_stream(self.scenario, self._stream) if self.hindsight else None
-        return best and (best[0], self.problem.fairness.value_of(best[1].tolist()))
+        if best is None:
+            return None
+        if isinstance(self._stream, OnAirStream):
+            value = judged_by_jobs(self.problem, best[1], self._stream.shares())
+            return best[0], float(value)
+        return best[0], self.problem.fairness.value_of(best[1].tolist())
 
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""

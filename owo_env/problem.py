@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.fairness import AlphaFair, Fairness, Smooth
+from owo_env.link.settings import Link
 
 FAINTEST = 1e-250  # a priority that is not 0 by intent; what is made of it has room
 
@@ -39,6 +40,7 @@ class Problem:
             which is at most 2L(l_max − u_min).
         convex: Whether every loss is convex in the model, as the theory wants it.
         hindsight: Whether the last ``info`` of a round reveals ``fairest_model`` (eq. 2).
+        link: How users are heard; None: every user, in every slot, at once and exactly.
 
     Raises:
         ValueError: A constant is outside its domain.
@@ -58,6 +60,7 @@ class Problem:
     gradient_bound: float | None = None
     convex: bool = False
     hindsight: bool = False
+    link: Link | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_users", 2), ("dim", 1), ("num_slots", 1)):
@@ -83,6 +86,7 @@ class Problem:
                 self._keep(name, checks.number(name, value, low=0.0, open_low=True))
         self._keep("initial_model", self._start())
         self._judge()
+        self._check_link()
         if self.gradient_bound is None:
             self._keep("gradient_bound", self._gradient_bound())
 
@@ -136,6 +140,22 @@ class Problem:
         if self.alpha not in (None, alpha):
             raise ValueError(f"alpha={self.alpha}: fairness={notion!r} has another; give one")
         self._keep("alpha", alpha)
+
+    def _check_link(self) -> None:
+        link = self.link
+        if link is None:
+            return
+        if link.delay >= self.num_slots:
+            raise ValueError(
+                f"link: delay={link.delay}: must be less than num_slots={self.num_slots}, or "
+                "nothing would ever arrive"
+            )
+        terms = getattr(type(self.fairness), "terms", Smooth.terms)
+        if link.count == "jobs" and terms is Smooth.terms:
+            raise ValueError(
+                f"link: count='jobs': needs a fairness that is a sum over users and has terms(); "
+                f"{self.fairness} is none"
+            )
 
     def _gradient_bound(self) -> float | None:
         """G_Θ from L; None where it or l_max is unknown."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import sum_users
+from owo_env.fairness import Smooth, sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -36,11 +36,13 @@ class Certificate:
     Attributes:
         regret: F_α(ū(θ*_t)) − F_α(ū_t), the round's fairness regret. A static comparator: the
             regret of a learner that adapts within the round can be negative.
-        primal_regret: R_t^θ = Σ_i Ψ_ti(w_ti, θ*_t) − Ψ_ti(w_ti, θ_ti).
+        primal_regret: R_t^θ = Σ_i Ψ_ti(w_ti, θ*_t) − Ψ_ti(w_ti, θ_ti), of what was delivered.
         dual_regret: R_t^w = Σ_i Ψ_ti(w_ti, θ_ti) − min_{w ∈ W} Σ_i Ψ_ti(w, θ_ti); infinite where
             a priority is outside the conjugate's domain (0 at α ≤ 1, other than 1 at α = 0).
         residual: (1/m) Σ_i (w_ti − w̄_t)ᵀ u_ti(θ*_t), which vanishes for restricted adversaries.
         num_slots: m.
+        missed: B, that part of the primal regret which no gradient spoke of, feedback not being
+            delivered as often as a user had jobs; 0 without a link.
     """
 
     regret: Floats
@@ -48,11 +50,13 @@ class Certificate:
     dual_regret: Floats
     residual: Floats
     num_slots: int
+    missed: Floats | float = 0.0
 
     @property
     def bound(self) -> Floats:
-        """(R^θ + R^w)/m + residual."""
-        return (self.primal_regret + self.dual_regret) / self.num_slots + self.residual
+        """(R^θ + R^w + B)/m + residual."""
+        three = self.primal_regret + self.dual_regret + self.missed
+        return three / self.num_slots + self.residual
 
     @property
     def slack(self) -> Floats:
@@ -61,34 +65,89 @@ class Certificate:
 
 
 def certify(
-    problem: Problem, weights: ArrayLike, utilities: ArrayLike, fairest_utilities: ArrayLike
+    problem: Problem,
+    weights: ArrayLike,
+    utilities: ArrayLike,
+    fairest_utilities: ArrayLike,
+    active: ArrayLike | None = None,
+    delivered: ArrayLike | None = None,
 ) -> Certificate:
     """Certify rounds from what was played in each slot.
 
+    Over a link the round's means are over a user's own jobs, α_ik = a_ik/m_k (a_ik/m where jobs
+    count), and for any priorities p the regret is at most (R_ω + R^w + B)/m + residual with
+
+    R_ω = Σ ω_ik p_ik (u_ik(θ*) − u_ik(θ_i)), B = Σ (mα_ik − ω_ik) p_ik (u_ik(θ*) − u_ik(θ_i)),
+
+    R^w = m Σ α_ik (C_k(p_ik) + p_ik u_ik(θ_i)) − mF(ū), residual = −Σ α_ik (p_ik − p̄_k) u_ik(θ*),
+
+    where ω_ik p_ik is what multiplied ∇u_ik in the model's step.
+
     Args:
-        problem: The problem; its fairness and m are read.
+        problem: The problem; its fairness, link and m are read.
         weights: Priorities p_ti = −w_ti, shape (..., m, K).
         utilities: u_ti(θ_ti), shape (..., m, K).
         fairest_utilities: u_ti(θ*_t), likewise (``env.unwrapped.evaluate(info["fairest_model"])``).
+        active: a, who had a job, likewise; None: everybody.
+        delivered: ωp, likewise; None: the priorities of those who were active.
 
     Raises:
-        ValueError: Shapes differ or do not end in (m, K), or a figure is not finite.
+        ValueError: Shapes differ or do not end in (m, K), a figure is not finite, or some had no
+            job and the notion is no sum over users.
     """
     p, u, best = (np.asarray(a, float) for a in (weights, utilities, fairest_utilities))
-    fairness, m, users = problem.fairness, problem.num_slots, problem.num_users
-    for name, array in (("weights", p), ("utilities", u), ("fairest_utilities", best)):
+    m, users = problem.num_slots, problem.num_users
+    jobs = np.ones(u.shape) if active is None else np.asarray(active, float)
+    omega_p = p * jobs if delivered is None else np.asarray(delivered, float)
+    named = {"weights": p, "utilities": u, "fairest_utilities": best, "active": jobs}
+    for name, array in (named | {"delivered": omega_p}).items():
         if array.shape != u.shape or array.shape[-2:] != (m, users):
             raise ValueError(f"{name} has shape {array.shape}: must be (..., {m}, {users})")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
-    played = fairness.value(_sum_slots(u) / m)
+    share, mean_p, mean_u, mean_best = _averaged(problem, jobs, p, u, best)
+    shares = None if active is None else (_sum_slots(share) / m)
+    played = _judged(problem, mean_u, shares)
+    terms = np.where(share > 0, problem.fairness.conjugate_terms(p), 0.0)
+    exact = active is None and delivered is None
     return Certificate(
-        regret=fairness.value(_sum_slots(best) / m) - played,
-        primal_regret=_sum(p * (best - u)),
-        dual_regret=_sum(fairness.conjugate_terms(p)) + _sum(p * u) - m * played,
-        residual=-_sum((p - _sum_slots(p)[..., None, :] / m) * best) / m,
+        regret=_judged(problem, mean_best, shares) - played,
+        primal_regret=_sum(omega_p * (best - u)),
+        dual_regret=_sum(share * terms) + _sum(share * p * u) - m * played,
+        residual=-_sum(share * (p - mean_p[..., None, :]) * best) / m,
         num_slots=m,
+        missed=0.0 if exact else _sum((share * p - omega_p) * (best - u)),
     )
+
+
+def certifiable(problem: Problem) -> bool:
+    """Whether :func:`certify` knows users without jobs, if the problem has any."""
+    left_out = problem.link is not None and problem.link.idles
+    return not left_out or isinstance(problem.fairness, Smooth)
+
+
+def _averaged(problem: Problem, jobs: Floats, *values: Floats) -> list[Floats]:
+    """mα (..., m, K), and the means (..., K) of values over each user's own jobs.
+
+    mα is 1 where nobody is without a job: then all has the bits of the theory without a link.
+    """
+    counts = _sum_slots(jobs)[..., None, :]
+    if problem.link is not None and problem.link.count == "jobs":
+        share = jobs
+    else:
+        share = np.divide(jobs * problem.num_slots, counts, out=np.zeros_like(jobs), where=jobs > 0)
+    total = np.where(counts[..., 0, :] > 0, _sum_slots(share), 1.0)
+    return [share, *(_sum_slots(share * value) / total for value in values)]
+
+
+def _judged(problem: Problem, means: Floats, shares: Floats | None) -> Floats:
+    """F of mean utilities (..., K): of each user's term so much, and 0 of one without jobs."""
+    fairness = problem.fairness
+    if shares is None:
+        return fairness.value(means)
+    if not isinstance(fairness, Smooth):
+        raise ValueError(f"active: {fairness} is no sum over users, which could be told apart")
+    return sum_users(shares * fairness.terms(means))
 
 
 def primal_bound(problem: Problem, learning_rate: float, distance: ArrayLike) -> Floats:

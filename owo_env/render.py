@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
 Frame = NDArray[np.uint8]
 
 ROUNDS_SHOWN = 200
@@ -30,8 +31,10 @@ class Display:
 
     Attributes:
         round: The present round's number, from 1.
-        last: Utilities of the slot just played, (K,); NaN before the round's first.
+        last: Utilities of the slot just played, (K,); NaN before the round's first, and of users
+            without a job.
         means: Mean utilities of the round so far, likewise.
+        active, heard: Who had a job in the slot, and whose feedback of it arrives, (K,).
         weights: The priorities of the last slot, (K,); zeros before the first.
         fairness: F_α so far, after each slot.
         past: F_α of the stream's last rounds, oldest first.
@@ -48,18 +51,31 @@ class Display:
         if number == 1:
             self.past: list[float] = []
         self._utilities: list[Floats] = []
+        self._everyone = np.ones(self.problem.num_users, bool)
+        self.active = self.heard = self._everyone
         self.last = self.means = np.full(self.problem.num_users, np.nan)
         self.weights: Floats = np.zeros(self.problem.num_users)
         self.fairness: list[float] = []
         self.best = np.nan
 
     def record(
-        self, utilities: Sequence[float], weights: Floats, fairness: float, info: Mapping[str, Any]
+        self,
+        utilities: Sequence[float],
+        weights: Floats,
+        fairness: float,
+        info: Mapping[str, Any],
+        there: tuple[Bools, Bools] | None = None,
     ) -> None:
-        """A slot was played; ``info`` is the one that the environment answers with."""
-        self.last = np.array(utilities, float)
+        """A slot was played; ``info`` is the one that the environment answers with.
+
+        Over a link ``there`` says who had a job in it, and whose feedback arrives, (K,) each.
+        """
+        self.active, self.heard = there or (self._everyone, self._everyone)
+        self.last = np.where(self.active, np.array(utilities, float), np.nan)
         self._utilities.append(self.last)
-        self.means = np.mean(self._utilities, axis=0)
+        jobs = np.sum(np.isfinite(self._utilities), axis=0)
+        self.means = np.where(jobs > 0, np.nansum(self._utilities, axis=0), np.nan)
+        self.means = self.means / np.maximum(jobs, 1)
         self.weights = np.array(weights)
         self.fairness.append(fairness)
         self.best = info.get("fairest_fairness", np.nan)
@@ -89,9 +105,10 @@ class Display:
         for k, (u, mean, p) in enumerate(zip(self.last[:ROWS_SHOWN], self.means, self.weights)):
             bar = _bar((u - u_min) / (u_max - u_min), (mean - u_min) / (u_max - u_min))
             alarm = "!" if u < u_min or u > u_max else " "
+            there = "" if self.heard[k] else " lost" if self.active[k] else " idle"
             lines.append(
                 f"user {k + 1:<3d} u {u:7.3f}{alarm}▕{bar}▏ mean {mean:7.3f}"
-                f"  p {p:6.3f} ▕{_bar(p / top)}▏".replace("nan", "  –")
+                f"  p {p:6.3f} ▕{_bar(p / top)}▏{there}".replace("nan", "  –")
             )
         if problem.num_users > ROWS_SHOWN:
             lines.append(f"… and {problem.num_users - ROWS_SHOWN} users more")
@@ -154,6 +171,7 @@ class _Picture:
         self.margin = 0.12 * (u_max - u_min)
         axes.set_xlim(u_min - self.margin, u_max + self.margin)
         _bounds(axes, "u", problem.utility_bounds)
+        self.idle = [axes.text(u_min, k, "", va="center", fontsize=9, color=FAINT) for k in users]
         named = users if problem.num_users <= ROWS_SHOWN else range(0)
         _users(axes, problem.num_users, [f"user {k + 1}" for k in named])
 
@@ -197,6 +215,11 @@ class _Picture:
         for bar, u_k in zip(self.u_bars, u):
             bar.set_width(0.0 if np.isnan(u_k) else np.clip(u_k, low, high) - u_min)
             bar.set_edgecolor(ALARM if u_k < u_min or u_k > u_max else "none")
+        for k, (bar, p_bar) in enumerate(zip(self.u_bars, self.p_bars)):
+            for one in (bar, p_bar):  # pale: nobody hears of it
+                one.set_alpha(1.0 if display.heard[k] else 0.3)
+        for k, text in enumerate(self.idle):
+            text.set_text("" if display.active[k] else "idle")
         self.u_means.set_data(np.clip(display.means, low, high), range(len(u)))
         self.p_top = max(self.p_top, display.weights.max())
         self.p_axes.set_xlim(0.0, 1.25 * self.p_top)

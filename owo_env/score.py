@@ -20,15 +20,15 @@ Mask = NDArray[np.bool_]
 Best = tuple[Floats, Any] | None  # θ* and F there, where hindsight has them
 
 
-def _told(
+def told(
     means: Floats, fairness: Any, violations: Any, more: Mapping[str, Any], best: Best
 ) -> dict[str, Any]:
     """What ``info`` says at a round's end; ``more`` is the scenario's."""
-    told = {"violations": violations, "mean_utilities": means, "fairness": fairness, **more}
+    about = {"violations": violations, "mean_utilities": means, "fairness": fairness, **more}
     if best is not None:
         model, fairest = best
-        told |= {"fairest_model": model, "fairest_fairness": fairest, "regret": fairest - fairness}
-    return told
+        about |= {"fairest_model": model, "fairest_fairness": fairest, "regret": fairest - fairness}
+    return about
 
 
 class Score:
@@ -76,7 +76,7 @@ class Score:
     def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """What ``info`` says at the round's end: ``more`` by the scenario; ``best`` θ* and F."""
         means = np.array([total / self.slot for total in self._sums])
-        return _told(means, self.fairness, self.violations, more, best)
+        return told(means, self.fairness, self.violations, more, best)
 
 
 class Scores:
@@ -112,17 +112,28 @@ class Scores:
         Raises:
             FloatingPointError: A utility is not finite; it names the stream and the user.
         """
+        low = self._checked(u, live)
+        slot, sums = self.slot + 1, self._sums + u
+        self._above = self._above and low > self._notion.utility_bounds[0] * (1 + 1e-9)
+        # Then so are all means.
+        value = self._notion.value((sums / (slot[0] if self.in_step else slot)).T, self._above)
+        return self._settled(slot, sums, value, live)
+
+    def _checked(self, u: Floats, live: Mask | None) -> float:
+        """Look at a slot's utilities and count violations; the lowest comes back."""
         u_min, u_max = self._notion.utility_bounds
         low, high = extremes(u)
         if not (math.isfinite(low) and math.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0].tolist()
-            raise FloatingPointError(f"{self._place(n)}: the utility of user {k} is {u[k, n]}")
+            place = ": ".join(filter(None, [self._place(n), f"the utility of user {k}"]))
+            raise FloatingPointError(f"{place} is {u[k, n]}")
         if low < u_min or high > u_max:
             outside = ((u < u_min) | (u > u_max)).sum(axis=0)
             self.violations = self.violations + (outside if live is None else outside * live)
-        slot, sums = self.slot + 1, self._sums + u
-        self._above = self._above and low > u_min * (1 + 1e-9)  # then so are all means
-        value = self._notion.value((sums / (slot[0] if self.in_step else slot)).T, self._above)
+        return low
+
+    def _settled(self, slot: Any, sums: Floats, value: Floats, live: Mask | None) -> Floats:
+        """Take the tally of a slot where ``live``; by how much F grew."""
         if live is not None:
             slot = np.where(live, slot, self.slot)
             sums = np.where(live, sums, self._sums)
@@ -131,11 +142,15 @@ class Scores:
         self.slot, self._sums, self.fairness = slot, sums, value
         return grown
 
+    def means(self, ended: Mask) -> Floats:
+        """Mean utilities (n, K) of the streams ``ended``."""
+        return (self._sums[:, ended] / self.slot[ended]).T
+
     def info(self, ended: Mask, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """:meth:`Score.info` of the n streams whose rounds ``ended``; zeros for the others."""
-        means, fairness = (self._sums[:, ended] / self.slot[ended]).T, self.fairness[ended]
-        told = _told(means, fairness, self.violations[ended], more, best)
-        return {name: spread(values, ended) for name, values in told.items()}
+        means, fairness = self.means(ended), self.fairness[ended]
+        about = told(means, fairness, self.violations[ended], more, best)
+        return {name: spread(values, ended) for name, values in about.items()}
 
 
 def spread(values: Any, where: Mask) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from owo_env.problem import Problem
 Floats = NDArray[np.floating]
 
 FLOAT = np.dtype(float)
+MASKS = ("active", "heard")  # in observations where a link may leave users out
 GRADIENTS = {"weighted": "gradient", "per_user": "gradients"}  # what an observation calls them
 
 
@@ -26,22 +27,29 @@ def action_space(problem: Problem) -> spaces.Dict:
 
 
 def observation_space(problem: Problem, gradients: str) -> spaces.Dict:
-    """``utilities`` (K,), ``gradient`` (d,) or ``gradients`` (K, d), and ``slot``."""
+    """``utilities`` (K,), ``gradient`` (d,) or ``gradients`` (K, d), ``slot``, and any masks."""
     seen = zeros(problem, gradients)
-    del seen["slot"]
-    boxes = {name: spaces.Box(-np.inf, np.inf, z.shape, z.dtype.type) for name, z in seen.items()}
-    return spaces.Dict({**boxes, "slot": spaces.Discrete(problem.num_slots + 1)})
+    masks = {name: spaces.MultiBinary(problem.num_users) for name in MASKS if name in seen}
+    boxes = {
+        name: spaces.Box(-np.inf, np.inf, z.shape, z.dtype.type)
+        for name, z in seen.items()
+        if name not in masks and name != "slot"
+    }
+    return spaces.Dict({**boxes, "slot": spaces.Discrete(problem.num_slots + 1), **masks})
 
 
 def zeros(problem: Problem, gradients: str, *batch: int) -> dict[str, Any]:
     """What ``reset`` observes: zeros and slot 0; of a batch, with the streams last in memory."""
     users, dim, dtype = problem.num_users, problem.dim, problem.initial_model.dtype
     shape = (*batch, users, dim) if gradients == "per_user" else (*batch, dim)
-    return {
+    nothing = {
         "utilities": np.zeros((*batch, users), order="F"),
         GRADIENTS[gradients]: np.zeros(shape, dtype, "F"),
         "slot": np.zeros(batch, int) if batch else 0,
     }
+    if problem.link is not None and problem.link.masked:
+        nothing |= {name: np.zeros((*batch, users), np.int8, "F") for name in MASKS}
+    return nothing
 
 
 def real(values: Any, dtype: np.dtype[Any]) -> Floats:

@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.fairness import Fairness
+from owo_env.link import Link, make_link
+from owo_env.link.on_air import on_air
+from owo_env.link.score import JobScores, judged_by_jobs
+from owo_env.link.streams import OnAirBatch
 from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
@@ -43,7 +47,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
 
     Args:
         num_envs: N ≥ 1.
-        scenario, alpha, num_slots, gradients, hindsight, fairness: As for the scalar environment.
+        scenario, alpha, num_slots, gradients, hindsight, fairness, link: As for the scalar
+            environment.
         autoreset_mode: ``SAME_STEP`` (default: ``final_obs`` as Gymnasium has it, and the last
             feedback as batched arrays in ``final_info["feedback"]``), ``NEXT_STEP``, or
             ``DISABLED`` (with ``reset(options={"reset_mask": …})``).
@@ -67,13 +72,15 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
         fairness: str | Mapping[str, Any] | Fairness | None = None,
+        link: Mapping[str, Any] | Link | None = None,
         **settings: Any,
     ) -> None:
         self.num_envs = checks.whole("num_envs", num_envs, low=1)
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
             raise ValueError(f"render_mode={render_mode!r}: the vector environment has only None")
-        self.scenario = make_scenario(scenario, num_slots=num_slots, **settings)
+        made = make_scenario(scenario, num_slots=num_slots, **settings)
+        self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)
         self.problem = problem = replace(problem, hindsight=self.hindsight)
@@ -89,7 +96,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._everyone = np.arange(self.num_envs)
         self._all = np.ones(self.num_envs, bool)
         self._batch: Batch | None = None
-        self._scores = Scores(problem.fairness, self.num_envs, self._place)
+        self._on_air = problem.link is not None
+        self._scores: Any
+        if self._on_air:
+            self._scores = JobScores(problem, self.num_envs, self._place)
+        else:
+            self._scores = Scores(problem.fairness, self.num_envs, self._place)
         self._over: Mask | None = None  # whose rounds are over, where any are
         # The last answer, for resets of some streams; never handed out. Streams lie last in memory.
         nothing = zeros(problem, gradients, self.num_envs)
@@ -167,11 +179,18 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             )
         model, weights = self._checked(actions, over)
         live = self._all if over is None else ~over
-        utilities, gradient = batch.play(self._next_slot(), model, weights, self._per_user, live)
-        rewards = self._scores.add(utilities.T, None if over is None else live)
+        played, some = self._next_slot(), None if over is None else live
+        utilities, gradient = batch.play(played, model, weights, self._per_user, live)
+        if self._on_air:
+            active: Any = batch.active(played)
+            rewards = self._scores.add_jobs(utilities.T, active.T, some)
+        else:
+            rewards = self._scores.add(utilities.T, some)
         slot = self._scores.slot
         gradient = real(gradient, self._dtype)
         obs = {"utilities": utilities, self._gradient_key: gradient, "slot": slot.copy()}
+        if self._on_air:
+            obs |= batch.feedback()
         told = batch.slot_info()
         done = slot == self.problem.num_slots
         if over is not None:  # NEXT_STEP: streams whose round was over open the next one instead
@@ -205,6 +224,18 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         ones = np.ones((self.num_envs, self.problem.num_users))
         return self._batch.evaluate(self._checked({"model": model, "weights": ones})[0])
 
+    def on_air(self) -> tuple[Mask, Mask, Floats]:
+        """As the scalar environment's, (N, m, K) each.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was opened.
+            ValueError: There is no link.
+        """
+        batch = self._opened("no round is open: call reset() before on_air()")
+        if not isinstance(batch, OnAirBatch):
+            raise ValueError("link=None: every user is heard in every slot")
+        return *batch.masks(), batch.utilities.copy()
+
     def fairest(self) -> tuple[Floats, Floats] | None:
         """(θ* (N, d), F at θ* (N,)) of the present rounds, as the scalar environment's.
 
@@ -216,7 +247,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
     def _fairest(self, which: NDArray[np.integer]) -> tuple[Floats, Floats] | None:
         batch = self._opened("no round is open: call reset() before fairest()")
         best = fairest_of_batch(self.scenario, batch, which) if self.hindsight else None
-        return best and (best[0], self.problem.fairness.value(best[1]))
+        if best is None:
+            return None
+        if isinstance(batch, OnAirBatch):
+            shares = batch.shares()[which]
+            return best[0], judged_by_jobs(self.problem, best[1], shares)
+        return best[0], self.problem.fairness.value(best[1])
 
     def _opened(self, otherwise: str) -> Batch:
         """The streams, once there are any."""

@@ -111,19 +111,19 @@ class AlphaFair(Smooth):
         return u_max**-self.alpha, u_min**-self.alpha
 
     def value(self, u: Floats, above: bool = False) -> Floats:
-        return sum_users(utility_terms(u, self.alpha) if above else self._terms(u))
+        return sum_users(utility_terms(u, self.alpha) if above else self.terms(u))
 
     def value_of(self, means: Sequence[float]) -> float:
         if self.alpha == 1 and min(means) >= self.utility_bounds[0]:
             terms = map(np.log, means)  # number by number it is faster
         else:
-            terms = self._terms(np.array(means)).tolist()
+            terms = self.terms(np.array(means)).tolist()
         value = 0.0
         for term in terms:
             value += float(term)
         return value
 
-    def _terms(self, u: Floats) -> Floats:
+    def terms(self, u: Floats) -> Floats:
         """f_α, continued below u_min along its tangent: finite and concave everywhere."""
         u_min, _ = self.utility_bounds
         inside = np.maximum(u, u_min)

@@ -137,12 +137,12 @@ class Contract(AlphaFair):
     # F.
 
     def value(self, u: Floats, above: bool = False) -> Floats:
-        return sum_users(self._terms(u))
+        return sum_users(self.terms(u))
 
     def value_of(self, means: Sequence[float]) -> float:
         return float(self.value(np.array(means)))
 
-    def _terms(self, u: Floats) -> Floats:
+    def terms(self, u: Floats) -> Floats:
         u_min, r = self.utility_bounds[0], self._r
         short = r - u.clip(u_min, r)
         terms = utility_terms(np.maximum(u, r) - self._d, self.alpha)

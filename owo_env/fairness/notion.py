@@ -153,6 +153,13 @@ class Smooth(Fairness):
     users' priorities at ``u``, which itself may lie beyond the range of a float.
     """
 
+    def terms(self, u: Floats) -> Floats:
+        """Each user's own term f_k of F(u) = Σ_k f_k(u_k), (..., K).
+
+        Only where users are counted by their jobs (``link={"count": "jobs"}``) it is needed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its terms are")
+
     @abstractmethod
     def relative_priorities(self, u: Floats) -> Floats:
         """The :meth:`Fairness.priorities` over the largest of them, (..., K)."""

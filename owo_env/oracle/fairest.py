@@ -1,5 +1,7 @@
 """The fairest model in hindsight (paper eq. 2) for least squares, by what suits its notion."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,6 +25,7 @@ def fairest_model(
     l_max: float,
     bounds: tuple[float, float] | None,
     anchor: ArrayLike,
+    shares: ArrayLike | None = None,
 ) -> Fairest | Certified:
     """Maximize F(ū(θ)) over Θ for B rounds, F continued below u_min as the notion does.
 
@@ -36,6 +39,7 @@ def fairest_model(
         fairness: What to maximize.
         l_max: The utility of a perfect prediction.
         bounds: Θ as the cube [low, high]^d; None means unbounded.
+        shares: c ≥ 0, by which each user's term of a smooth F is multiplied, (K, B); None: 1.
         anchor: The point that ties are broken towards, shape (d,); where the search starts.
 
     Raises:
@@ -54,8 +58,20 @@ def fairest_model(
     # What overflows on the way is no good to a search, and in the end the residual or gap judges.
     with np.errstate(all="ignore"):
         if isinstance(fairness, Ordered):
+            if shares is not None:
+                raise ValueError(f"shares: {fairness} is no sum over users")
             return piecewise.solve(scaled(*about, fairness))
-        return newton.solve(scaled(*about, fairness))
+        rounds = scaled(*about, fairness)
+        if shares is not None:
+            rounds = replace(rounds, shares=_checked_shares(shares, s.shape))
+        return newton.solve(rounds)
+
+
+def _checked_shares(shares: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    c = np.ascontiguousarray(shares, float)
+    if c.shape != shape or not (np.isfinite(c) & (c >= 0)).all():
+        raise ValueError(f"shares have shape {c.shape}: must be {shape}, finite and ≥ 0")
+    return np.where(c.sum(axis=0) > 0, c, 1.0)  # of a round without a job any will do
 
 
 def _check_arrays(H: Floats, b: Floats, s: Floats, anchor: Floats) -> None:

@@ -88,6 +88,8 @@ def solve(rounds: Rounds[Smooth]) -> Fairest:
 
     refuse_unsolved(rounds, models, kkt, what)
     value = rounds.fairness.value(found.utilities.T)
+    if rounds.shares is not None:
+        value = sum_up(rounds.shared(rounds.fairness.terms(found.utilities.T).T))
     return Fairest(rounds.theta(models), found.utilities, value, kkt, iterations)
 
 
@@ -97,7 +99,7 @@ def _judged(rounds: Rounds[Smooth], model: Floats) -> tuple[Points, Floats]:
     The residual is infinite where a figure is not finite.
     """
     at = rounds.at(model)
-    p = rounds.fairness.relative_priorities(at.utilities.T).T
+    p = rounds.shared(rounds.fairness.relative_priorities(at.utilities.T).T)
     ascent = 2 * sum_users(p * at.residual) / sum_up(p)
     kkt = rounds.residual(model, ascent) / rounds.unit
     return at, np.where(kkt >= 0, kkt, np.inf)
@@ -170,7 +172,7 @@ def _newton(rounds: Rounds[Smooth], at: Points, strength: Floats) -> _Step:
     else steps get so short that two faces can alternate for ever.
     """
     model, residual = at.model, at.residual
-    p = rounds.fairness.relative_priorities(at.utilities.T).T
+    p = rounds.shared(rounds.fairness.relative_priorities(at.utilities.T).T)
     total = sum_up(p)
     pull = strength * (rounds.size / rounds.unit) * total
     gradient = 2 * sum_users(p * residual) + pull * (rounds.anchor - model)
@@ -246,7 +248,7 @@ def _arc(rounds: Rounds[Smooth], step: _Step, length: Floats) -> tuple[Points, B
     move = model - step.model
     bent = rounds.apply(move)
     change = sum_up(move[i] * (2 * step.residual[i] - bent[i]) for i in range(len(move)))
-    gain = sum_up(rounds.fairness.change(step.utilities.T, change.T).T)
+    gain = sum_up(rounds.shared(rounds.fairness.change(step.utilities.T, change.T).T))
     gain -= step.pull / 2 * sum_up(move * (2 * (step.model - rounds.anchor) + move))
     slack = ROUND_OFF * (largest(move) + ROUND_OFF * rounds.size)
     gain += slack * (rounds.size + largest(step.model)) * step.total

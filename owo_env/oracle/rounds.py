@@ -58,6 +58,7 @@ class Rounds(Generic[Notion]):
         size: The length of a model that matters beside the targets (or the anchor), (N,).
         unit: The same, or Θ's width where that is smaller, (N,).
         bounds: Θ as the cube [low, high]^d in the coordinates of θ.
+        shares: What each user's term of a smooth F is multiplied by, (K, N); None: 1.
     """
 
     scale: Floats
@@ -72,6 +73,11 @@ class Rounds(Generic[Notion]):
     bounds: tuple[float, float]
     l_max: float
     fairness: Notion
+    shares: Floats | None = None
+
+    def shared(self, terms: Floats) -> Floats:
+        """What belongs to the users' terms of F, (K, N), with their shares."""
+        return terms if self.shares is None else self.shares * terms
 
     def project(self, model: Floats) -> Floats:
         """The nearest point of Θ."""

@@ -13,7 +13,9 @@ from owo_env.scenarios.base import Batch, Scenario, Stream
 from owo_env.scenarios.proof import prove
 
 # What gym.make and gym.make_vec take themselves; here for whoever misspells it.
-_OF_GYM_MAKE = ("alpha", "autoreset_mode", "fairness", "gradients", "hindsight", "render_mode")
+_OF_GYM_MAKE = (
+    *("alpha", "autoreset_mode", "fairness", "gradients", "hindsight", "link", "render_mode"),
+)
 
 
 def _objection(found: Any) -> str | None:

@@ -69,6 +69,38 @@ class Stream(ABC):
         """
         return None
 
+    def fairest_of_jobs(
+        self, active: Mask, shares: Floats | None, fairness: Fairness
+    ) -> tuple[Floats, Floats]:
+        """:meth:`fairest` where not every user has a job in every slot; if ``takes_jobs``.
+
+        Args:
+            active: Who has a job, (m, K); the mean is over a user's own jobs, and of one without
+                any the utility is l_max.
+            shares: What each user's term of F is multiplied by, (K,); None: 1.
+            fairness: What to maximize.
+        """
+        raise TypeError(f"{type(self).__name__} has no oracle that knows of jobs")
+
+    def air(self) -> Mapping[str, NDArray[Any]]:
+        """What a link may draw from in the present block of rounds, by the scenario's ``air``.
+
+        ``snr_db``: mean SNRs in dB, (rounds, K); ``user_class``: names, (rounds, K); ``active``
+        and ``heard``: masks, (rounds, m, K).
+        """
+        return {}
+
+    def begin_slot(self, active: Mask) -> None:
+        """A link tells who has a job in the slot to be played, (K,)."""
+
+    def active(self, slot: int) -> Mask | None:
+        """Who has a job in a slot of the present round, (K,); None: everybody."""
+        return None
+
+    def feedback(self) -> Mapping[str, NDArray[Any]]:
+        """What an observation says instead of the utilities just felt, and beside them."""
+        return {}
+
     def slot_info(self) -> dict[str, Any]:
         """Further entries of ``info`` after a slot, for example bytes on the air."""
         return {}
@@ -134,6 +166,30 @@ class Batch(ABC):
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
         """θ* (n, d) and mean utilities (n, K) of the n streams ``which``; or None."""
 
+    def fairest_of_jobs(
+        self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
+    ) -> tuple[Floats, Floats]:
+        """:meth:`Stream.fairest_of_jobs` of the streams ``which``: (n, d) and (n, K).
+
+        Masks (m, K, n) and shares (K, n) have the streams last.
+        """
+        raise TypeError(f"{type(self).__name__} has no oracle that knows of jobs")
+
+    def air(self, n: int) -> Mapping[str, NDArray[Any]]:
+        """:meth:`Stream.air` of stream ``n``."""
+        return {}
+
+    def begin_slot(self, active: Mask) -> None:
+        """:meth:`Stream.begin_slot`, (N, K)."""
+
+    def active(self, slot: int | Integers) -> Mask | None:
+        """:meth:`Stream.active`, (N, K); one slot for all, or one each."""
+        return None
+
+    def feedback(self) -> Mapping[str, NDArray[Any]]:
+        """:meth:`Stream.feedback`, arrays (N, …)."""
+        return {}
+
     def slot_info(self) -> dict[str, Any]:
         """:meth:`Stream.slot_info`, arrays (N, …); of streams that did not play, anything."""
         return {}
@@ -159,6 +215,10 @@ class Scenario(ABC):
         has_oracle: Whether its streams know the fairest model in hindsight.
         reset_options: What ``env.reset(options=…)`` may name beside ``reset_heads``.
         figures: What its runs are measured by beside utility, for tables and claims.
+        air: What :meth:`Stream.air` of its streams tells.
+        class_names: The names of its classes of users, for links by class.
+        takes_delay: Whether a link may ask for users' own gradients of past slots.
+        takes_jobs: Whether its oracle knows of users without jobs.
     """
 
     name: ClassVar[str]
@@ -170,6 +230,13 @@ class Scenario(ABC):
     has_oracle: ClassVar[bool] = False
     reset_options: ClassVar[Sequence[str]] = ()
     figures: ClassVar[Sequence[Figure]] = ()
+    air: Sequence[str] = ()
+    takes_delay: ClassVar[bool] = True
+    takes_jobs: bool = False
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return list(dict.fromkeys(self.user_classes or ()))
 
     @abstractmethod
     def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> Stream:
@@ -186,21 +253,25 @@ class Scenario(ABC):
 
 
 class StreamByStream(Batch):
-    """The streams of any scenario, played one after the other."""
+    """The streams of any scenario, played one after the other.
+
+    Attributes:
+        streams: They.
+    """
 
     exact = True  # each stream is looked at by itself
 
     def __init__(self, scenario: Scenario, rngs: Generators, fairness: Fairness | None) -> None:
         self._scenario, self._fairness = scenario, fairness
-        self._streams = [scenario.stream(rng, fairness) for rng in rngs]
+        self.streams = [scenario.stream(rng, fairness) for rng in rngs]
         self.round = np.zeros(len(rngs), int)
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        self._streams[n], self.round[n] = self._scenario.stream(rng, self._fairness), 0
+        self.streams[n], self.round[n] = self._scenario.stream(rng, self._fairness), 0
 
     def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
         for n in which:
-            self._streams[n].open_round(options)
+            self.streams[n].open_round(options)
             self.round[n] += 1
 
     def play(
@@ -208,30 +279,48 @@ class StreamByStream(Batch):
     ) -> tuple[Floats, Floats]:
         slots = np.broadcast_to(slot, self.round.shape).tolist()
         played = {
-            n: self._streams[n].play(slots[n], model[n], weights[n], per_user)
+            n: self.streams[n].play(slots[n], model[n], weights[n], per_user)
             for n in np.flatnonzero(live).tolist()
         }
         if not played:
             raise ValueError("live: no stream is to play")
         nothing = next(iter(played.values()))
-        both = [played.get(n, nothing) for n in range(len(self._streams))]
+        both = [played.get(n, nothing) for n in range(len(self.streams))]
         return np.array([u for u, _ in both], float), np.stack([g for _, g in both])
 
     def evaluate(self, model: Floats) -> Floats:
-        return np.stack([s.evaluate(theta) for s, theta in zip(self._streams, model)])
+        return np.stack([s.evaluate(theta) for s, theta in zip(self.streams, model)])
 
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
-        each = (fairest_of_stream(self._scenario, self._streams[n]) for n in which)
+        each = (fairest_of_stream(self._scenario, self.streams[n]) for n in which)
         found = [best for best in each if best is not None]
         if not found or len(found) < len(which):
             return None
         return np.stack([model for model, _ in found]), np.stack([u for _, u in found])
 
+    def fairest_of_jobs(
+        self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
+    ) -> tuple[Floats, Floats]:
+        own = [None] * len(which) if shares is None else shares.T
+        masks = np.moveaxis(active, -1, 0)
+        found = [
+            self.streams[n].fairest_of_jobs(mask, share, fairness)
+            for n, mask, share in zip(which.tolist(), masks, own)
+        ]
+        return np.stack([model for model, _ in found]), np.stack([u for _, u in found])
+
+    def air(self, n: int) -> Mapping[str, NDArray[Any]]:
+        return self.streams[n].air()
+
+    def begin_slot(self, active: Mask) -> None:
+        for stream, own in zip(self.streams, active):
+            stream.begin_slot(own)
+
     def slot_info(self) -> dict[str, Any]:
-        return _stacked([stream.slot_info() for stream in self._streams])
+        return _stacked([stream.slot_info() for stream in self.streams])
 
     def round_info(self, which: Integers) -> dict[str, Any]:
-        return _stacked([self._streams[n].round_info() for n in which])
+        return _stacked([self.streams[n].round_info() for n in which])
 
 
 def _stacked(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -130,6 +130,7 @@ class CsiPrediction(Measured):
 
     name: ClassVar[str] = "csi-prediction"
     figures = (NMSE,)
+    air = ("snr_db", "user_class")
 
     def __init__(
         self,
@@ -171,6 +172,10 @@ class CsiPrediction(Measured):
         # From the delay spread on, a column a class.
         self._numbers = np.array([astuple(user)[2:] for user in self.classes], float).T
 
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._names.tolist()
+
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
         rounds, m = self.rounds_per_block, self.problem.num_slots
         places = self._places(rng, first_round + np.arange(rounds))
@@ -189,7 +194,7 @@ class CsiPrediction(Measured):
         return Recording(
             features=past.reshape(*shape, PAST).swapaxes(1, 2),
             targets=h[:, PAST:].reshape(shape).swapaxes(1, 2),
-            about={"user_class": self._names[places]},
+            about={"user_class": self._names[places], "_snr_db": snr_db.reshape(rounds, -1)},
         )
 
     def _places(self, rng: np.random.Generator, number: NDArray[np.integer]) -> NDArray[np.integer]:

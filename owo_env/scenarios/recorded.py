@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,9 @@ class Recorded(Measured):
             given here.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) for one sample a slot.
         targets: y, likewise, shape (T, m, K, S) or (T, m, K).
+        active: Who had a job in which slot, true or false, (T, m, K); they play over a link then.
+        heard: Whose feedback arrived, likewise.
+        snr_db: Mean SNRs in dB, (T, K), for links with an outage.
         num_slots: m; only to state what the data have.
         l_max: Utility is l_max − loss.
         utility_bounds: (u_min, u_max) of the dual space.
@@ -65,6 +68,9 @@ class Recorded(Measured):
         trace: str | os.PathLike[str] | None = None,
         features: ArrayLike | None = None,
         targets: ArrayLike | None = None,
+        active: ArrayLike | None = None,
+        heard: ArrayLike | None = None,
+        snr_db: ArrayLike | None = None,
         num_slots: int | None = None,
         l_max: float | None = None,
         utility_bounds: Sequence[float] | None = None,
@@ -77,7 +83,9 @@ class Recorded(Measured):
     ) -> None:
         checks.one_of("order", order, ORDERS)
         self.order = order
-        self.trace = _trace(trace, features, targets)
+        link = {"active": active, "heard": heard, "snr_db": snr_db}
+        self.trace = _trace(trace, features, targets, link)
+        self.air = tuple(self.trace.about)
         T, m, users, _, d = self.trace.shape
         if num_slots is not None and num_slots != m:
             raise ValueError(f"num_slots={num_slots!r}: {self.trace.source} has {m} slots a round")
@@ -124,9 +132,11 @@ class Recorded(Measured):
         """max mean ‖x‖² over slots and users; reads, and so checks, the whole trace."""
         T, m, *_ = self.trace.shape
         step = max(1, SLOTS_PER_BLOCK // m)
-        power = 0.0
+        power, names = 0.0, set()
         for first in range(0, T, step):
-            x = self.trace.read(first, min(first + step, T)).features
+            part = self.trace.read(first, min(first + step, T))
+            names |= set(part.about.get("user_class", np.array([])).ravel().tolist())
+            x = part.features
             x = x.astype(np.result_type(x, np.float64), copy=False)
             with np.errstate(over="ignore"):
                 mean = (x.real**2 + x.imag**2).sum(axis=-1).mean(axis=-1)
@@ -136,7 +146,12 @@ class Recorded(Measured):
                 f"{self.trace.source}: features are all 0, or so large or small that their squares "
                 f"are beyond a float: the largest mean ‖x‖² of a slot is {power}"
             )
+        self._names = sorted(names)
         return power
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._names
 
 
 def _joined(parts: Sequence[Recording]) -> Recording:
@@ -149,16 +164,20 @@ def _joined(parts: Sequence[Recording]) -> Recording:
 
 
 def _trace(
-    trace: str | os.PathLike[str] | None, features: ArrayLike | None, targets: ArrayLike | None
+    trace: str | os.PathLike[str] | None,
+    features: ArrayLike | None,
+    targets: ArrayLike | None,
+    link: Mapping[str, ArrayLike | None],
 ) -> Trace:
+    given = {name: _array(name, a) for name, a in link.items() if a is not None}
     if trace is not None:
-        if features is not None or targets is not None:
+        if features is not None or targets is not None or given:
             raise ValueError("trace: give either a file or features and targets, not both")
         return open_trace(trace)
     if features is None or targets is None:
         raise ValueError("recorded: needs trace=, or features= and targets=")
     x, y = (_array(name, a) for name, a in (("features", features), ("targets", targets)))
-    return Arrays("recorded", x, y)
+    return Arrays("recorded", x, y, given)
 
 
 def _array(name: str, values: ArrayLike, least: Any = np.bool_) -> NDArray[Any]:

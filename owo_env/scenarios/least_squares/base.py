@@ -21,7 +21,14 @@ from owo_env.oracle import Certified, Fairest, Solvable, UnsolvedError, fairest_
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Scenario, Stream
-from owo_env.scenarios.least_squares.slots import SlotData, mapped, play_batch, play_users, slot_of
+from owo_env.scenarios.least_squares.slots import (
+    SlotData,
+    mapped,
+    play_batch,
+    play_users,
+    rounds_of,
+    slot_of,
+)
 from owo_env.scenarios.least_squares.source import Source
 
 Floats = NDArray[np.floating]
@@ -83,13 +90,21 @@ class LeastSquares(Scenario):
     def batch(self, rngs: Generators, fairness: Fairness | None) -> LeastSquaresBatch:
         return LeastSquaresBatch(self, rngs, fairness)
 
-    def fairest(self, moments: Sequence[Floats], fairness: Solvable) -> tuple[Floats, Floats]:
+    @property
+    def takes_jobs(self) -> bool:  # type: ignore[override]
+        """Unless its oracle is somebody's own."""
+        return type(self).fairest is LeastSquares.fairest
+
+    def fairest(
+        self, moments: Sequence[Floats], fairness: Solvable, shares: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """θ* of every round and its mean utilities, eq. 2.
 
         Args:
             moments: Means over slots of xxᵀ (rounds, d, d, K, N), xy (rounds, d, K, N) and y²
                 (rounds, K, N).
             fairness: What to maximize.
+            shares: What each user's term of F is multiplied by, (rounds, K, N); None: 1.
 
         Returns:
             Shapes (rounds, d, N) and (rounds, K, N).
@@ -99,13 +114,16 @@ class LeastSquares(Scenario):
         """
         rounds, n = moments[2].shape[0], moments[2].shape[-1]
         # Rounds and streams side by side on the last axis, as the oracle wants them.
-        flat = [np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in moments]
+        given = moments if shares is None else (*moments, shares)
+        flat = [np.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1) for a in given]
 
         def solved(first: int) -> Fairest | Certified:
+            part = [a[..., first : first + ORACLE_BATCH] for a in flat]
             try:
                 return fairest_model(
-                    *(a[..., first : first + ORACLE_BATCH] for a in flat),
+                    *part[:3],
                     fairness=fairness,
+                    shares=None if shares is None else part[3],
                     l_max=self.l_max,
                     bounds=self.problem.model_bounds,
                     anchor=self.problem.initial_model,
@@ -136,9 +154,8 @@ class LeastSquaresBatch(Batch):
     """
 
     def __init__(self, scenario: LeastSquares, rngs: Generators, fairness: Fairness | None) -> None:
-        if not (fairness is None or isinstance(fairness, Solvable)):
-            raise ValueError(f"{fairness}: has no exact oracle; pass hindsight=False to gym.make")
-        self.scenario, self.fairness = scenario, fairness
+        self.scenario = scenario
+        self.fairness = None if fairness is None else _solvable(fairness)
         self.exact = type(scenario).fairest is LeastSquares.fairest
         self.rngs = [Source(rng.bit_generator) for rng in rngs]
         self.round: Integers = np.zeros(len(self.rngs), int)
@@ -187,8 +204,26 @@ class LeastSquaresBatch(Batch):
         model, utilities = (array[self.row[which], :, which] for array in self.best)
         return model, utilities
 
+    def fairest_of_jobs(
+        self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
+    ) -> tuple[Floats, Floats]:
+        moments = rounds_of(self.data, self.row[which], which).moments(active[None])
+
+        def place(r: int, n: int) -> tuple[int, int]:
+            return int(self.round[which[n]]), int(which[n])
+
+        own = None if shares is None else shares[None]
+        model, utilities = self._solved(moments, place, _solvable(fairness), own)
+        return model[0].T, utilities[0].T
+
+    def air(self, n: int) -> Mapping[str, NDArray[Any]]:
+        told = {name.removeprefix("_"): a[..., n] for name, a in self.data.about.items()}
+        if self.scenario.user_classes is not None:
+            told.setdefault("user_class", np.array(self.scenario.user_classes)[None])
+        return told
+
     def round_info(self, which: Integers) -> dict[str, Any]:
-        about = self.data.about.items()
+        about = ((name, a) for name, a in self.data.about.items() if not name.startswith("_"))
         return {name: values[self.row[which], ..., which] for name, values in about}
 
     def _slot(self, slot: int | Integers) -> list[Floats]:
@@ -209,7 +244,11 @@ class LeastSquaresBatch(Batch):
         if self.fairness is None:
             return
         whole = [np.concatenate(parts, -1) for parts in zip(*moments)]
-        solved = self._solved(whole, lambda r, n: (self.round[which[n]] + r + 1, which[n]))
+
+        def place(r: int, n: int) -> tuple[int, int]:
+            return int(self.round[which[n]]) + r + 1, int(which[n])
+
+        solved = self._solved(whole, place, self.fairness)
         if self.best is None:
             self.best = solved
         else:
@@ -217,11 +256,16 @@ class LeastSquaresBatch(Batch):
                 kept[..., which] = part
 
     def _solved(
-        self, moments: Sequence[Floats], place: Callable[[int, int], tuple[int, int]]
+        self,
+        moments: Sequence[Floats],
+        place: Callable[[int, int], tuple[int, int]],
+        fairness: Solvable,
+        shares: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """θ* and its mean utilities; ``place`` tells the round's number and stream, for errors."""
+        more = {} if shares is None else {"shares": shares}
         try:
-            return self.scenario.fairest(moments, self.fairness)  # type: ignore[arg-type]
+            return self.scenario.fairest(moments, fairness, **more)
         except UnsolvedError as error:
             number, stream = place(*divmod(error.index, moments[2].shape[-1]))
             raise ArithmeticError(
@@ -283,7 +327,7 @@ class Unrolled(LeastSquaresBatch):
 
         self.data = mapped(laid, *blocks)
         if self.fairness is not None:
-            self.best = self._solved(self.data.moments(), lambda r, n: (n + 1, 0))
+            self.best = self._solved(self.data.moments(), lambda r, n: (n + 1, 0), self.fairness)
 
 
 class LeastSquaresStream(Stream):
@@ -332,6 +376,16 @@ class LeastSquaresStream(Stream):
         best = self.batch.fairest(self._all)
         return best and (best[0][0], best[1][0])
 
+    def fairest_of_jobs(
+        self, active: Mask, shares: Floats | None, fairness: Fairness
+    ) -> tuple[Floats, Floats]:
+        own = None if shares is None else shares[:, None]
+        model, utilities = self.batch.fairest_of_jobs(self._all, active[..., None], own, fairness)
+        return model[0], utilities[0]
+
+    def air(self) -> Mapping[str, NDArray[Any]]:
+        return self.batch.air(0)
+
     def state_dict(self) -> dict[str, Any]:
         batch = self.batch
         before = copy.deepcopy(self._before)
@@ -345,6 +399,12 @@ class LeastSquaresStream(Stream):
         batch.round[0], batch.row[0] = number - row - 1, self.scenario.rounds_per_block - 1
         self.open_round({})
         batch.round[0], batch.row[0] = number, row
+
+
+def _solvable(fairness: Fairness) -> Solvable:
+    if not isinstance(fairness, Solvable):
+        raise ValueError(f"{fairness}: has no exact oracle; pass hindsight=False to gym.make")
+    return fairness
 
 
 def _as_floats(data: SlotData, row: int) -> list[list[tuple[Any, ...]]]:

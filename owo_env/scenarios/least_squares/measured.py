@@ -17,6 +17,8 @@ from owo_env.scenarios.least_squares.slots import Quadratics, Samples, SlotData
 from owo_env.scenarios.least_squares.source import Source
 
 Array = NDArray[Any]
+LINK = {"active": "by slot", "heard": "by slot", "snr_db": "by round"}
+"""What a recording may hold for links: masks (rounds, m, K), and SNRs in dB (rounds, K)."""
 STREAMS_AT_ONCE = 8  # laid out together: a cache line of doubles
 
 
@@ -27,7 +29,8 @@ class Recording:
     Attributes:
         features: x, real or complex, shape (rounds, m, K, S, d), or (rounds, m, K, d) if S = 1.
         targets: y, likewise, shape (rounds, m, K, S), or (rounds, m, K) if S = 1.
-        about: What else is known of each round, for ``info`` at its end; arrays (rounds, …).
+        about: What else is known of each round, for ``info`` at its end; arrays (rounds, …). Names
+            that begin with an underscore are for a link alone (``LINK``).
 
     Raises:
         ValueError: The shapes do not fit each other, or a mask marks a figure as missing.
@@ -53,6 +56,9 @@ class Recording:
             )
         object.__setattr__(self, "features", x)
         object.__setattr__(self, "targets", y)
+        for name, what in LINK.items():
+            if f"_{name}" in self.about:
+                check_link_array(name, what, self.about[f"_{name}"], y.shape)
 
     def __getitem__(self, rounds: slice) -> Recording:
         """Some of the rounds."""
@@ -76,6 +82,19 @@ class Recording:
             z[..., :d, i, :], z[..., d, i, :] = getattr(x, part), getattr(y, part)
         z = z.reshape(*lead, d + 1, -1)
         return z[..., 0] if z.shape[-1] == 1 else z @ z.swapaxes(-1, -2) / samples
+
+
+def check_link_array(name: str, what: str, values: Array, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array of ``LINK`` fits targets of ``shape`` (rounds, m, K, S)."""
+    rounds, m, users, _ = shape
+    wanted = (rounds, m, users) if what == "by slot" else (rounds, users)
+    kinds, noun = ("b", "true or false") if what == "by slot" else ("iuf", "numbers")
+    if values.shape != wanted or values.dtype.kind not in kinds:
+        raise ValueError(
+            f"{name} has shape {values.shape} and type {values.dtype}: must be {wanted}, {noun}"
+        )
+    if name == "snr_db" and not np.isfinite(values).all():
+        raise ValueError("snr_db: must be finite")
 
 
 def place(bad: Array, first: int = 0) -> str:

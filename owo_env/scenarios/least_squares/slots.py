@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
 Number = Any
 Numbers = Any  # a sequence of d numbers, or an array (d, N) or (d, K, N)
 UserSlot = Sequence[Any]
@@ -121,13 +122,17 @@ class Samples:
     def arrays(self) -> tuple[Floats, ...]:
         return self.x, self.y
 
-    def moments(self) -> tuple[Floats, ...]:
-        """Means over slots of xxᵀ, xy and y²: (rounds, d, d, K, N), (rounds, d, K, N), …"""
-        x, y, m = self.x.swapaxes(0, 1), self.y.swapaxes(0, 1), self.x.shape[1]
+    def moments(self, active: Mask | None = None) -> tuple[Floats, ...]:
+        """Means over slots of xxᵀ, xy and y²: (rounds, d, d, K, N), (rounds, d, K, N), …
+
+        Args:
+            active: Which slots a user has a job in, (rounds, m, K, N); None: all.
+        """
+        x, y = self.x.swapaxes(0, 1), self.y.swapaxes(0, 1)
         return (
-            mean_slots((x_i[:, :, None] * x_i[:, None] for x_i in x), m),
-            mean_slots((x_i * y_i[:, None] for x_i, y_i in zip(x, y)), m),
-            mean_slots((y_i * y_i for y_i in y), m),
+            mean_slots((x_i[:, :, None] * x_i[:, None] for x_i in x), len(x), active),
+            mean_slots((x_i * y_i[:, None] for x_i, y_i in zip(x, y)), len(x), active),
+            mean_slots((y_i * y_i for y_i in y), len(x), active),
         )
 
 
@@ -155,10 +160,10 @@ class Quadratics:
     def arrays(self) -> tuple[Floats, ...]:
         return self.H, self.b, self.s
 
-    def moments(self) -> tuple[Floats, ...]:
-        """Means over slots of H, b and s."""
+    def moments(self, active: Mask | None = None) -> tuple[Floats, ...]:
+        """Means over slots of H, b and s, of those that are ``active``."""
         m = self.H.shape[1]
-        return tuple(mean_slots(iter(array.swapaxes(0, 1)), m) for array in self.arrays)
+        return tuple(mean_slots(iter(array.swapaxes(0, 1)), m, active) for array in self.arrays)
 
 
 SlotData = Samples | Quadratics
@@ -201,10 +206,33 @@ def mapped(change: Callable[..., NDArray[Any]], *parts: SlotData) -> SlotData:
     return kind(*arrays, about)
 
 
-def mean_slots(slots: Iterator[Floats], m: int) -> Floats:
-    """The mean over m slots in explicit order, so that no batch size changes its bits."""
-    total = next(slots).copy()
-    for values in slots:
-        total += values
-    mean: Floats = total / m
-    return mean
+def mean_slots(slots: Iterator[Floats], m: int, active: Mask | None = None) -> Floats:
+    """The mean over m slots in explicit order, so that no batch size changes its bits.
+
+    Args:
+        slots: Values (rounds, …, K, N) of each slot.
+        m: How many there are.
+        active: Whose values count, (rounds, m, K, N), 0 where nobody's do; None: all.
+    """
+    if active is None:
+        total = next(slots).copy()
+        for values in slots:
+            total += values
+        mean: Floats = total / m
+        return mean
+    total, counts = np.zeros(()), np.maximum(active.sum(axis=1), 1)
+    for values, there in zip(slots, active.swapaxes(0, 1)):
+        total = total + np.where(_spread(there, values.ndim), values, 0.0)
+    return total / _spread(counts, total.ndim)
+
+
+def _spread(array: NDArray[Any], axes: int) -> NDArray[Any]:
+    """(rounds, K, N) → (rounds, 1, …, K, N) of so many axes."""
+    return array.reshape(array.shape[0], *[1] * (axes - 3), *array.shape[1:])
+
+
+def rounds_of(data: SlotData, row: NDArray[Any], n: NDArray[Any]) -> SlotData:
+    """One round each of some environments, (1, m, …, n): rows ``row`` of the environments ``n``."""
+    arrays = (np.moveaxis(array[row, ..., n], 0, -1)[None] for array in data.arrays)
+    kind: Callable[..., SlotData] = type(data)
+    return kind(*arrays)

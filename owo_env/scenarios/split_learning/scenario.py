@@ -93,6 +93,7 @@ class SplitLearning(Scenario):
     """
 
     name: ClassVar[str] = "split-learning"
+    takes_delay = False  # it would have to keep K gradients of d entries for each slot
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class SplitStream(Stream):
             self.server = self._new_server()
             self.users = Users(setup, int(rng.integers(2**63)))
         self._chunks: list[slice] = []  # who is served in one pass; known with the first data
+        self._busy: Sequence[bool] | None = None  # who has a job, where a link says so
 
     def open_round(self, options: Mapping[str, Any]) -> None:
         fresh = self.setup.heads == "reset" or options.get("reset_heads", False)
@@ -48,6 +49,10 @@ class SplitStream(Stream):
             self.users.open_round(self.round + 1, fresh)  # if it is refused, the stream stays
             self._chunks = self._chunks or self._served_together()
         self.round += 1
+
+    def begin_slot(self, active: NDArray[np.bool_]) -> None:
+        """Heads and front layers of users without a job stay as they are, and send nothing."""
+        self._busy = active.tolist()
 
     def play(
         self, slot: int, model: Floats, weights: Floats, per_user: bool
@@ -65,6 +70,8 @@ class SplitStream(Stream):
         rates = [setup.head_learning_rate] * len(weights)
         if setup.weights_scale_heads and not per_user:
             rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
+        if self._busy is not None:
+            rates = [rate if busy else 0.0 for rate, busy in zip(rates, self._busy)]
         judged = None
         if setup.feedback == "heldout":  # before anything learns from the slot
             with memory.kept(*self._modules()):
@@ -93,7 +100,8 @@ class SplitStream(Stream):
         ``bytes_down`` and ``bytes_up`` are split learning's own traffic; ``bytes_inputs`` the raw
         inputs that went up beside it, where users have no front layers of their own.
         """
-        return {name: np.array(count) for name, count in self.users.traffic.items()}
+        sent = 1 if self._busy is None else np.array(self._busy, int)
+        return {name: np.array(count) * sent for name, count in self.users.traffic.items()}
 
     def round_info(self) -> dict[str, Any]:
         """Loss and accuracy (K,) on validation data with true labels, where tasks have them.

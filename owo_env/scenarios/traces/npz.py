@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from owo_env.scenarios.least_squares.measured import Recording
+from owo_env.scenarios.least_squares.measured import LINK, Recording
 from owo_env.scenarios.traces.file import TraceFile
 from owo_env.scenarios.traces.trace import Recordings, Trace, parse_settings, shape_of
 
@@ -24,6 +24,7 @@ HOLDS = {
     "features": "numbers",
     "targets": "numbers",
     "user_class": "text (names.astype(str))",
+    **dict.fromkeys(LINK, "numbers, or true and false"),
     "settings": "text (json.dumps(settings))",
 }
 
@@ -92,7 +93,7 @@ class Npz(Trace):
             }
             settings = members.pop("settings", None)
             text = "{}" if settings is None else str(settings.all(file)[()])
-        self._members = members
+        self._members, self.about = members, tuple(members.keys() - {"features", "targets"})
         self.settings = parse_settings(self.source, text)
         self.shape = shape_of(self.source, **{n: (m.shape, m.dtype) for n, m in members.items()})
 
@@ -101,6 +102,7 @@ class Npz(Trace):
             rows = {name: member.rows(file, first, stop) for name, member in self._members.items()}
         names = rows.get("user_class")
         about = {} if names is None else {"user_class": names.astype(str)}
+        about |= {f"_{name}": rows[name] for name in LINK if name in rows}
         return Recording(rows["features"], rows["targets"], about)
 
 
@@ -136,19 +138,20 @@ def write(path: Path, recordings: Recordings, rounds: int, settings: Mapping[str
 
     A zip file is written one member after the other, so the rounds are drawn once for each.
     """
-    classes: list[NDArray[Any]] = []
+    about: dict[str, list[NDArray[Any]]] = {"user_class": [], **{f"_{n}": [] for n in LINK}}
 
     def features() -> Iterator[NDArray[Any]]:
         for recording in recordings():
-            if "user_class" in recording.about:
-                classes.append(recording.about["user_class"])
+            for name in recording.about.keys() & about.keys():
+                about[name].append(recording.about[name])
             yield recording.features
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _append(archive, "features", rounds, features())
         _append(archive, "targets", rounds, (recording.targets for recording in recordings()))
-        if classes:
-            _append(archive, "user_class", rounds, [np.concatenate(classes)])  # in one width
+        for name, blocks in about.items():
+            if blocks:  # names in one width
+                _append(archive, name.removeprefix("_"), rounds, [np.concatenate(blocks)])
         _append(archive, "settings", None, [np.array(json.dumps(settings))])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.scenarios.least_squares.measured import Recording
+from owo_env.scenarios.least_squares.measured import LINK, Recording
 from owo_env.scenarios.traces.file import TraceFile
 from owo_env.scenarios.traces.trace import Recordings, Trace, parse_settings
 
@@ -57,8 +57,8 @@ class Table(Trace):
         self.settings = parse_settings(self.source, (schema.metadata or {}).get(METADATA, b"{}"))
         self._x, self._y = _quantities(self.source, schema.names)
         self._index = [name for name in INDEX if name in schema.names]
-        about = [CLASS] * (CLASS in schema.names)
-        self._columns = [*self._index, *itertools.chain(*self._x), *self._y, *about]
+        self.about = [name for name in (CLASS, *LINK) if name in schema.names]
+        self._columns = [*self._index, *itertools.chain(*self._x), *self._y, *self.about]
         groups = [self._metadata.row_group(g).num_rows for g in range(table.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(int)
         if not self._starts[-1]:
@@ -132,6 +132,8 @@ class Table(Trace):
         about = {}
         if CLASS in self._columns:
             about[CLASS] = _names(self.source, table.column(CLASS), shape)
+        for name in LINK.keys() & set(self.about):
+            about[f"_{name}"] = _link_array(self.source, name, table.column(name), shape)
         return Recording(
             np.stack([values(columns) for columns in self._x], -1).reshape(*shape, d),
             values(self._y).reshape(shape),
@@ -170,6 +172,11 @@ def _round_columns(recording: Recording, number: int) -> dict[str, NDArray[Any]]
     if CLASS in recording.about:
         classes = recording.about[CLASS][:, None, :, None]
         columns[CLASS] = np.broadcast_to(classes, targets.shape).ravel()
+    for name, what in LINK.items():
+        if f"_{name}" in recording.about:
+            values = recording.about[f"_{name}"]
+            values = values[..., None] if what == "by slot" else values[:, None, :, None]
+            columns[name] = np.broadcast_to(values, targets.shape).ravel()
     named = {f"x{j}": features[..., j].ravel() for j in range(features.shape[-1])}
     for name, values in (named | {"y": targets.ravel()}).items():
         if np.iscomplexobj(values):
@@ -221,6 +228,18 @@ def _names(source: str, column: Any, shape: tuple[int, ...]) -> NDArray[np.str_]
     if (names != names[:, :1, :, :1]).any():
         raise ValueError(f"{source}: column {CLASS} changes within a round")
     return names[:, 0, :, 0]
+
+
+def _link_array(source: str, name: str, column: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array of ``LINK``, which is the same for all samples of a slot, or of a round."""
+    _check_cells(source, name, column)
+    values: NDArray[Any] = column.to_numpy().reshape(shape)
+    by_round = LINK[name] == "by round"
+    first = values[:, :1, :, :1] if by_round else values[..., :1]
+    if (values != first).any():
+        within = "round" if by_round else "slot"
+        raise ValueError(f"{source}: column {name} changes within a {within}")
+    return first[:, 0, :, 0] if by_round else first[..., 0]
 
 
 def _check_cells(source: str, name: str, column: Any) -> None:

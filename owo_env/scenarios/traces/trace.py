@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.scenarios.least_squares.measured import Recording, place
+from owo_env.scenarios.least_squares.measured import LINK, Recording, check_link_array, place
 
 Array = NDArray[Any]
 Recordings = Callable[[], Iterable[Recording]]
@@ -44,11 +44,13 @@ class Trace(ABC):
         source: For error messages.
         shape: (T, m, K, S, d): rounds, slots, users, samples, features.
         settings: Constants of the scenario that was recorded, among ``SETTINGS``.
+        about: What it holds beside, among ``user_class`` and what links draw from.
     """
 
     source: str
     shape: tuple[int, int, int, int, int]
     settings: Mapping[str, Any]
+    about: Sequence[str] = ()
 
     @abstractmethod
     def _read(self, first: int, stop: int) -> Recording:
@@ -66,7 +68,17 @@ class Trace(ABC):
             finite = np.isfinite(values)
             if not finite.all():
                 raise ValueError(f"{self.source}: {name} are not finite in {place(~finite, first)}")
+        self._check_masks(recording.about, first)
         return recording
+
+    def _check_masks(self, about: Mapping[str, Array], first: int) -> None:
+        active, heard = about.get("_active"), about.get("_heard")
+        if active is not None:
+            for t in np.flatnonzero(~active.any(axis=(1, 2)))[:1].tolist():
+                raise ValueError(f"{self.source}: active: nobody is there in round {first + t + 1}")
+        if active is not None and heard is not None and (heard & ~active).any():
+            where = place(heard & ~active, first)
+            raise ValueError(f"{self.source}: heard without a job (active) in {where}")
 
 
 class Arrays(Trace):
@@ -76,32 +88,37 @@ class Arrays(Trace):
         source: For error messages.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) if S = 1.
         targets: y, likewise, shape (T, m, K, S), or (T, m, K) if S = 1.
+        link: What links draw from: ``active``, ``heard`` (T, m, K) and ``snr_db`` (T, K).
 
     Raises:
         ValueError: The shapes do not fit, or an array does not hold numbers, or has a mask.
     """
 
-    def __init__(self, source: str, features: Array, targets: Array) -> None:
-        self.source = source
+    def __init__(
+        self, source: str, features: Array, targets: Array, link: Mapping[str, Array] | None = None
+    ) -> None:
+        self.source, self.about = source, tuple(link or ())
         self.shape = shape_of(
             source, (features.shape, features.dtype), (targets.shape, targets.dtype)
         )
         self.settings: Mapping[str, Any] = {}
         try:
-            self._whole = Recording(features, targets)
+            about = {f"_{name}": values for name, values in (link or {}).items()}
+            self._whole = Recording(features, targets, about)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
     def _read(self, first: int, stop: int) -> Recording:
         part = self._whole[first:stop]
-        return Recording(part.features.copy(), part.targets.copy())
+        about = {name: values.copy() for name, values in part.about.items()}
+        return Recording(part.features.copy(), part.targets.copy(), about)
 
 
 Kind = tuple[tuple[int, ...], np.dtype[Any]]  # the shape and the type of an array
 
 
 def shape_of(
-    source: str, features: Kind, targets: Kind, user_class: Kind | None = None
+    source: str, features: Kind, targets: Kind, user_class: Kind | None = None, **link: Kind
 ) -> tuple[int, int, int, int, int]:
     """(T, m, K, S, d) of arrays that need not be in memory.
 
@@ -119,4 +136,10 @@ def shape_of(
     T, m, users, samples, d = blank.features.shape
     if user_class is not None and user_class[0] != (T, users):
         raise ValueError(f"{source}: user_class has shape {user_class[0]}: must be {(T, users)}")
+    for name, (shape, dtype) in link.items():
+        values = np.broadcast_to(np.zeros((), dtype), shape)
+        try:
+            check_link_array(name, LINK[name], values, (T, m, users, samples))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
     return T, m, users, samples, d
