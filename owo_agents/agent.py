@@ -20,7 +20,7 @@ Info = Mapping[str, Any]
 Action = dict[str, Any]
 Floats = NDArray[np.floating]
 
-_FITS = ("num_users", "dim", "num_slots", "fairness", "model_bounds")
+_FITS = ("num_users", "dim", "num_slots", "fairness", "model_bounds", "link")
 
 
 def misfit(one: Problem, other: Problem) -> tuple[str, Any, Any] | None:

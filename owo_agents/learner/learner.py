@@ -9,6 +9,7 @@ import numpy as np
 
 from owo_agents.agent import Action, Agent, Floats, Info, Observation, misfit
 from owo_agents.learner.initialization import TARGETS, Initialization
+from owo_agents.learner.participation import make_participation
 from owo_agents.learner.step import ModelStep
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
@@ -26,10 +27,15 @@ class Learner(Agent):
             ``fairest_model``), ``"last"`` (θ after the round's last update) or ``"avg"`` (mean
             of the θ played). Default: exact where the environment reveals it, else last.
         reset_heads: Ask users to start each round with fresh local heads.
+        participation: ``"inverse"`` (default) or ``"as-heard"``, over a link that may leave users
+            out (:class:`owo_agents.learner.participation.Participation`).
 
     Attributes:
         model: The θ that :meth:`act` plays, shape (..., d).
-        weights: The p that :meth:`act` plays, shape (..., K).
+        weights: The priorities p of the slot, (..., K); what :meth:`act` plays unless users are
+            left out and that is corrected.
+        delivered: What the users' gradients were multiplied by in the last step, (..., K); None
+            where that is what was played.
 
     Raises:
         ValueError: ``target="exact"`` where the environment reveals no θ*, or parts that were
@@ -46,8 +52,14 @@ class Learner(Agent):
         initialization: Initialization,
         target: str | None = None,
         reset_heads: bool = False,
+        participation: str | None = None,
     ) -> None:
         super().__init__(weighting.problem)
+        # With gradients of its own a learner sees who is silent, and its weights shape nothing.
+        made = make_participation(self.problem, participation)
+        self.participation = made if self.gradients == "weighted" else None
+        self._delay = 0 if self.problem.link is None else self.problem.link.delay
+        self.delivered: Floats | None = None
         self.weighting, self.step, self.initialization = weighting, step, initialization
         for part in (step, initialization):
             if found := misfit(part.problem, self.problem):
@@ -89,13 +101,15 @@ class Learner(Agent):
         self.model = self.initialization.begin_round(batch)
         self.weights = self.weighting.begin_round(batch)
         self.step.begin_round(self.model)
+        if self.participation is not None:
+            self.participation.begin_round(batch)
         self._slot = 0
         self._sum = np.zeros_like(self.model) if self.target == "avg" else None
 
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
-        return {"model": self.model.copy("K"), "weights": self.weights.copy("K")}
+        return {"model": self.model.copy("K"), "weights": self._weighed()}
 
     def learn(self, obs: Observation, info: Info) -> None:
         """θ by eq. 5 and p by eq. 9 for the next slot, both from the values before."""
@@ -105,12 +119,26 @@ class Learner(Agent):
             self._sum = self._sum + self.model
         self._slot += 1
         model = self.step.update(self.model, self.direction(obs))
-        self.weights = self.weighting.update(self.weights, obs["utilities"], self._slot)
+        if self._slot > self._delay:
+            arrived = self._slot - self._delay
+            self.weights = self.weighting.update(self.weights, obs["utilities"], arrived)
         self.model = model
 
     def direction(self, obs: Observation) -> Floats:
         """The ascent direction that the model step follows."""
-        return obs["gradient"]
+        if self.participation is None:
+            return obs["gradient"]
+        played = self._weighed()
+        cap = self.participation.cap(played, obs)[..., None]
+        self.delivered = cap * played * obs["heard"]
+        self.participation.learn(obs)
+        direction: Floats = obs["gradient"] * cap.astype(self.model.dtype)
+        return direction
+
+    def _weighed(self) -> Floats:
+        if self.participation is None:
+            return self.weights.copy("K")
+        return self.weights * self.participation.factors()
 
     def end_round(self, obs: Observation, info: Info) -> None:
         if self.target == "exact":

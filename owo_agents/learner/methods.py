@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from owo_agents.learner.initialization import make_initialization
 from owo_agents.learner.learner import Learner
-from owo_agents.learner.step import make_step
+from owo_agents.learner.step import default_rate, make_step
 from owo_agents.learner.weighting import DUALS, Constant, Dual, Normalized, Weighting
 from owo_env import checks
 from owo_env.problem import Problem
@@ -27,6 +27,7 @@ class Parts(TypedDict, total=False):
     rate: float | None
     target: str | None
     step: str
+    participation: str | None
 
 
 def compose(
@@ -38,6 +39,7 @@ def compose(
     target: str | None = None,
     reset_heads: bool = False,
     step: str = "fixed",
+    participation: str | None = None,
     learner: Callable[..., Learner] = Learner,
 ) -> Learner:
     """A learner around ``weighting`` with the default model step and outer loop.
@@ -53,9 +55,15 @@ def compose(
         reset_heads: Users start each round with fresh heads.
         step: ``"fixed"`` η, ``"guess-free"`` or ``"adagrad-norm"``
             (:func:`owo_agents.learner.step.make_step`).
+        participation: Over a link that may leave users out, ``"inverse"`` (default) takes back
+            that who is heard less counts less, at half the default η, or ``"as-heard"`` does not.
         learner: Another composition of the same parts.
     """
-    problem = weighting.problem
+    problem, link = weighting.problem, weighting.problem.link
+    corrects = link is not None and link.uneven and participation != "as-heard"
+    kind: Any = getattr(learner, "func", learner)
+    if corrects and kind.gradients == "weighted" and step == "fixed" and learning_rate is None:
+        learning_rate = default_rate(problem) / 2  # the factors are noise
     if initialization is None:
         initialization = "running-mean" if problem.convex else "reptile"
     return learner(
@@ -64,6 +72,7 @@ def compose(
         make_initialization(problem, initialization, rate),
         target,
         reset_heads,
+        participation,
     )
 
 
@@ -126,7 +135,11 @@ def cws(
 
 
 def srl(
-    problem: Problem, *, learning_rate: float | None = None, target: str | None = None
+    problem: Problem,
+    *,
+    learning_rate: float | None = None,
+    target: str | None = None,
+    participation: str | None = None,
 ) -> Learner:
     """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
     return compose(
@@ -135,6 +148,7 @@ def srl(
         initialization="reset",
         target=target,
         reset_heads=True,
+        participation=participation,
     )
 
 

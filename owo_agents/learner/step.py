@@ -22,22 +22,30 @@ PRACTICAL_RATE = 0.1
 def largest_stable_rate(problem: Problem) -> float:
     """2/(K p_max L): gradient ascent's stability limit at full priority; ∞ where L is unknown.
 
-    Other notions than α-fairness have a limit and a largest Σp of their own.
+    Other notions than α-fairness have a limit and a largest Σp of their own. With gradients that
+    are D slots late it is sin(π/(2(2D + 1))) of that: x ← x − a x_{−D} is stable up to twice that.
     """
     if problem.smoothness is None:
         return math.inf
-    return problem.fairness.limit / (problem.fairness.most * problem.smoothness)
+    limit = problem.fairness.limit * math.sin(math.pi / (2 * (2 * _delay(problem) + 1)))
+    return limit / (problem.fairness.most * problem.smoothness)
+
+
+def _delay(problem: Problem) -> int:
+    return 0 if problem.link is None else problem.link.delay
 
 
 def default_rate(problem: Problem) -> float:
     """η = min(D_Θ/(G_Θ√m), 2/(K p_max L)): Algorithm 1's step, kept stable.
 
-    Where D_Θ or G_Θ is unknown (Θ unbounded, deep scenarios) §IV's 0.1 takes the place of the
-    first term; where L is unknown the second is ∞.
+    Gradients that are D slots late count √(1 + 2D) times (Zinkevich, Langford and Smola, NeurIPS
+    2009; Quanrud and Khashabi, NeurIPS 2015). Where D_Θ or G_Θ is unknown (Θ unbounded, deep
+    scenarios) §IV's 0.1 takes the place of the first term; where L is unknown the second is ∞.
     """
     rate = PRACTICAL_RATE
     if problem.diameter is not None and problem.gradient_bound is not None:
-        rate = problem.diameter / (problem.gradient_bound * math.sqrt(problem.num_slots))
+        slots = problem.num_slots * (1 + 2 * _delay(problem))
+        rate = problem.diameter / (problem.gradient_bound * math.sqrt(slots))
     return min(rate, largest_stable_rate(problem))
 
 

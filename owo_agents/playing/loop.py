@@ -8,6 +8,7 @@ then the agent's own. Actions are copied on their way, and what an environment m
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,7 +133,7 @@ def play_round(
 ) -> RoundRecord:
     """Play the round that ``env.reset`` has opened; ``obs`` and ``info`` are its answer."""
     num_slots, weights = problem_of(env).num_slots, np.zeros(())
-    slots: list[tuple[Array, Array, Array]] = []
+    played: dict[str, list[Array]] = defaultdict(list)
     shown = own(info)
     agent.begin_round(obs, shown)
     for slot in range(1, num_slots + 1):
@@ -145,14 +146,18 @@ def play_round(
             raise RuntimeError(_cut(info, slot, num_slots))
         weights = weights + np.asarray(action["weights"], float)
         if certify:
-            slots.append((action["model"], action["weights"], own(obs["utilities"])))
+            told = {**action, "utilities": obs["utilities"], "p": getattr(agent, "weights", None)}
+            for name, values in told.items():
+                played[name].append(own(values))
         shown = own(info)
         agent.learn(obs, shown)
+        if certify:
+            played["delivered"].append(own(getattr(agent, "delivered", None)))
     agent.end_round(obs, own(info))
     extras = {k: own(v) for k, v in info.items() if k not in OWN and not k.startswith("_")}
     extras |= own(dict(agent.report()))
     if certify:
-        extras |= _certificate(env, agent, slots, info["fairest_model"])
+        extras |= _certificate(env, agent, played, info["fairest_model"])
     return RoundRecord(
         round=int(np.ravel(info["round"])[0]),
         fairness=np.asarray(info["fairness"]),
@@ -197,22 +202,51 @@ def _cut(info: Mapping[str, Any], slot: int, num_slots: int) -> str:
 
 
 def _certificate(
-    env: Any, agent: Agent, slots: Sequence[tuple[Array, Array, Array]], best: Array
+    env: Any, agent: Agent, played: Mapping[str, Sequence[Array]], best: Array
 ) -> dict[str, Array]:
     """The terms of the round just ended, those that are finite.
 
     Args:
         env: It evaluates the fairest model.
         agent: Who played; its learning rate is read.
-        slots: Model and priorities played in each slot, and the utilities that they gave.
+        played: Slot by slot: model and weights played, the utilities that were seen, and, of an
+            agent that tells, its priorities p and what its gradients were multiplied by.
         best: θ*_t, (..., d).
     """
-    problem = problem_of(env)
-    models, weights, utilities = (np.stack(values, -2) for values in zip(*slots))
-    found = regret.certify(problem, weights, utilities, env.unwrapped.evaluate(best))
-    terms = {name: getattr(found, name) for name in ("primal_regret", "dual_regret", "residual")}
+    problem, fairest = problem_of(env), env.unwrapped.evaluate(best)
+    weights = np.stack(played["weights"], -2)
+    if problem.link is not None:
+        found = _over_link(env, played, weights, fairest)
+    else:
+        found = regret.certify(problem, weights, np.stack(played["utilities"], -2), fairest)
+    names = "primal_regret", "dual_regret", "residual", *(("missed",) if problem.link else ())
+    terms = {name: np.asarray(getattr(found, name)) for name in names}
     rate = agent.learning_rate
-    if rate and problem.gradient_bound is not None:
-        distance = np.sqrt(sum_users((models[..., 0, :] - best) ** 2))
+    if rate and problem.gradient_bound is not None and problem.link is None:
+        distance = np.sqrt(sum_users((played["model"][0] - best) ** 2))
         terms["primal_bound"] = regret.primal_bound(problem, rate, distance)
     return {name: term for name, term in terms.items() if np.isfinite(term).all()}
+
+
+def _over_link(
+    env: Any, played: Mapping[str, Sequence[Array]], weights: Array, fairest: Array
+) -> regret.Certificate:
+    """The certificate of a round over a link.
+
+    The feedback of slot i meets the priorities of slot i + D; for that of the last D slots, which
+    never arrives, those of the last slot stand.
+    """
+    problem = problem_of(env)
+    active, heard, utilities = env.unwrapped.on_air()
+    m, late = problem.num_slots, problem.link.delay  # type: ignore[union-attr]
+    arrives = np.minimum(np.arange(m) + late, m - 1)
+    known = all(p is not None and np.shape(p) == weights.shape[:-2] + weights.shape[-1:]
+                for p in played["p"])  # fmt: skip
+    p = np.stack(played["p"], -2) if known else weights
+    told = [d for d in played["delivered"] if d is not None]
+    delivered = np.stack(told, -2) if len(told) == m else weights[..., arrives, :]
+    if len(told) == m:
+        delivered = delivered[..., arrives, :]
+    delivered = delivered * heard
+    masks = active if problem.link.idles else None  # type: ignore[union-attr]
+    return regret.certify(problem, p[..., arrives, :], utilities, fairest, masks, delivered)

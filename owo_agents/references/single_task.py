@@ -36,6 +36,8 @@ class OneModelEach(gym.Env[dict[str, Any], dict[str, Any]]):
         inner = env.unwrapped
         if not isinstance(inner, AIRANEnv):
             raise ValueError(f"agent 'single-task' plays in the scalar environment, not in {inner}")
+        if inner.problem.link is not None:
+            raise ValueError("agent 'single-task': cannot play over a link: link must be None")
         self.problem, self.gradients = inner.problem, inner.gradients
         fairness = self.problem.fairness
         self.copies = [

@@ -55,7 +55,8 @@ class TunedConstant(Learner):
         **options: Unpack[Parts],
     ) -> None:
         plain = compose(Constant(problem), **options)
-        super().__init__(plain.weighting, plain.step, plain.initialization, plain.target)
+        parts = plain.weighting, plain.step, plain.initialization, plain.target
+        super().__init__(*parts, participation=options.get("participation"))
         self._exponents = [checks.number("exponents", beta) for beta in exponents]
         self._totals = [checks.number("totals", c, low=0.0, open_low=True) for c in totals]
         self._rounds = checks.whole("rounds", rounds, low=1)

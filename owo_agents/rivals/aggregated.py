@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -99,34 +98,44 @@ class Aggregated(PerUser):
     counts those in which the weights miss its equation by more than 1e-6: it has no solution
     where gradients oppose each other or one vanishes.
 
+    Over a link it is given the gradients of those who are heard alone, and no direction comes of
+    none; an aggregator made for a number of users has one of its own for each number.
+
     Args:
         parts: Those of :class:`owo_agents.learner.learner.Learner`.
-        build: Makes a stream's own aggregator.
+        build: Makes an aggregator for a number of users.
     """
 
     carried = PerUser.carried
     figures = (FALLBACKS, UNSOLVED)
 
-    def __init__(self, *parts: Any, build: Callable[[], Aggregator]) -> None:
+    def __init__(self, *parts: Any, build: Callable[[int], Aggregator]) -> None:
         super().__init__(*parts)
-        first = build()  # raises here, not in the first slot, where an extra is missing
+        first = build(self.problem.num_users)  # raises here where an extra is missing
         self._counted = ("fallbacks", "unsolved") if hasattr(first, "residual") else ("fallbacks",)
         self._is_stateful = hasattr(first, "reset")
-        self._solvers = defaultdict[tuple[int, ...], Solver](lambda: Solver(build()))
+        self._build = build
+        self._solvers: dict[tuple[int, ...], Solver] = {}  # by stream and number of users
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         super().begin_round(obs, info)
         self._counts = {name: np.zeros(np.shape(obs["slot"]), int) for name in self._counted}
 
     def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
-        direction = np.empty(gradients.shape[:-2] + gradients.shape[-1:], gradients.dtype)
-        weights = np.empty(gradients.shape[:-1])
+        direction = np.zeros(gradients.shape[:-2] + gradients.shape[-1:], gradients.dtype)
+        weights = np.zeros(gradients.shape[:-1])
         for n in np.ndindex(gradients.shape[:-2]):
-            direction[n], weights[n] = self._aggregate(n, np.ascontiguousarray(gradients[n]))
+            rows = slice(None) if self.heard is None else np.flatnonzero(self.heard[n])
+            own = np.ascontiguousarray(gradients[n][rows])
+            if len(own):
+                direction[n], weights[n][rows] = self._aggregate(n, own)
         return direction, weights
 
     def _aggregate(self, n: tuple[int, ...], gradients: Floats) -> tuple[Floats, Floats]:
-        solver = self._solvers[n]
+        key = (*n, len(gradients))
+        if key not in self._solvers:
+            self._solvers[key] = Solver(self._build(len(gradients)))
+        solver = self._solvers[key]
         found = solver(gradients)
         if found is None:
             self._counts["fallbacks"][n] += 1
@@ -179,8 +188,8 @@ aggregated.figures = Aggregated.figures  # type: ignore[attr-defined]
 
 def torchjd_class(
     module: str, name: str, options: Mapping[str, Any] | None, problem: Problem
-) -> Callable[[], Any]:
-    """What makes objects of a class of ``torchjd.<module>``, or of one at a path.
+) -> Callable[[int], Any]:
+    """What makes objects of a class of ``torchjd.<module>``, or of one at a path, for K users.
 
     Args:
         module: ``"aggregation"`` or ``"scalarization"``.
@@ -206,13 +215,17 @@ def torchjd_class(
         raise ValueError(
             f"FairGrad: is for α-fairness alone, and users are judged by {problem.fairness}"
         )
-    decided: dict[str, dict[str, Any]] = {
-        FAIRGRAD: {"alpha": problem.alpha},
-        "NashMTL": {"n_tasks": problem.num_users},
-        "CAGrad": {"c": 0.4},  # its authors'
-        **{scalarizer: {"shape": problem.num_users} for scalarizer in ("FAMO", "UW", "IMTLL")},
-    }
-    return partial(found, **{**decided.get(name, {}), **(options or {})})
+
+    def build(users: int) -> Any:
+        decided: dict[str, dict[str, Any]] = {
+            FAIRGRAD: {"alpha": problem.alpha},
+            "NashMTL": {"n_tasks": users},
+            "CAGrad": {"c": 0.4},  # its authors'
+            **{scalarizer: {"shape": users} for scalarizer in ("FAMO", "UW", "IMTLL")},
+        }
+        return found(**{**decided.get(name, {}), **(options or {})})
+
+    return build
 
 
 fairgrad = bound(aggregated, aggregator=FAIRGRAD)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from owo_agents.agent import Floats, Observation
 from owo_agents.learner.learner import Learner
@@ -47,10 +48,15 @@ class PerUser(Learner):
     gradients: ClassVar[str | None] = "per_user"
     carried = Learner.carried
     weighting: Effective
+    heard: NDArray[np.integer] | None = None
+    """Whose feedback arrived in the slot, (..., K), 0 or 1; None: everybody's."""
 
     @abstractmethod
     def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
         """The ascent direction (..., d) and the weights (..., K) that made it.
+
+        Where users are not :attr:`heard` their gradients are 0 and their utilities the mean of
+        what was heard of them.
 
         Args:
             gradients: ∇u_k of the slot just played, (..., K, d).
@@ -58,6 +64,7 @@ class PerUser(Learner):
         """
 
     def direction(self, obs: Observation) -> Floats:
+        self.heard = obs.get("heard")
         direction, weights = self.combine(obs["gradients"], obs["utilities"])
         self.weighting.weights = np.maximum(weights, 0.0)
         return direction

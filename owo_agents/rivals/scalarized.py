@@ -66,17 +66,17 @@ class Scalarized(Weighting):
 
     Args:
         problem: The problem.
-        build: Makes a stream's own scalarizer.
+        build: Makes a stream's own scalarizer for K users.
         weight_rate: Step of the scalarizer's own parameters, those with a gradient.
     """
 
     def __init__(
-        self, problem: Problem, build: Callable[[], Scalarizer], weight_rate: float
+        self, problem: Problem, build: Callable[[int], Scalarizer], weight_rate: float
     ) -> None:
         super().__init__(problem)
-        build()  # raises here, not in the first slot
+        build(users := problem.num_users)  # raises here, not in the first slot
         self.weight_rate = rate = checks.number("weight_rate", weight_rate, low=0.0)
-        self._streams = defaultdict[tuple[int, ...], _Stream](lambda: _Stream(build(), rate))
+        self._streams = defaultdict[tuple[int, ...], _Stream](lambda: _Stream(build(users), rate))
         self._p: Floats | None = None
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from owo_agents.learner.adaptive.experts import Experts
 from owo_agents.learner.adaptive.leader import dual_of
 from owo_agents.learner.adaptive.starts import Starts
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
+from owo_agents.learner.participation import make_participation, weighed
 from owo_agents.learner.weighting import Constant
 from owo_env import checks
 from owo_env.problem import Problem
@@ -61,6 +63,7 @@ class ConvexAdaptive(StreamsLast):
         reweight: False lets a past slot count with the priorities of its time, as the proved
             guarantee wants it.
         pull: λ for good, instead of what is learned.
+        participation: Over a link that may leave users out, as of every learner.
 
     Raises:
         ValueError: A problem that reveals no θ*, or an argument outside its domain.
@@ -80,6 +83,7 @@ class ConvexAdaptive(StreamsLast):
         curvature: bool = True,
         reweight: bool = True,
         pull: float | None = None,
+        participation: str | None = None,
     ) -> None:
         super().__init__(problem)
         if not (problem.convex and problem.hindsight):
@@ -104,6 +108,8 @@ class ConvexAdaptive(StreamsLast):
         self.pull = Pull()
         self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
         self.starts = Starts(tuple(outer_rates))
+        self.participation = make_participation(problem, participation)
+        self._delay = 0 if problem.link is None else problem.link.delay
 
     def begin_round(self, obs: Observation, info: Info) -> None:
         problem, self._batch = self.problem, np.shape(obs["slot"])
@@ -113,6 +119,9 @@ class ConvexAdaptive(StreamsLast):
         self.mix.begin(n)
         self.experts = Experts(problem, *self._grid, start=self._start)
         self.weights = self.dual.begin_round(self._batch)
+        if self.participation is not None:
+            self.participation.begin_round(self._batch)
+        self._sent: deque[tuple[Floats, Floats]] = deque()  # models under way, and the experts'
         self._lambda = self.pull.value() if self._held is None else np.full(n, self._held)
         self._gap = np.asarray(self.mix.gap)
         self._squares, self._shares = np.zeros(n), np.zeros((len(self.mix.shares), n))
@@ -121,24 +130,33 @@ class ConvexAdaptive(StreamsLast):
     def learn(self, obs: Observation, info: Info) -> None:
         super().learn(obs, info)
         assert self._slot is not None
-        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
-        p, u = streams_last(self.weights, 1), streams_last(obs["utilities"], 1)
-        gradients = streams_last(obs["gradients"], 2)
+        self._sent.append((self.model, self.experts.models))
+        arrived = self._slot - self._delay
+        if arrived > 0:
+            self._learn(obs, arrived, *self._sent.popleft())
+        self._shares = self._shares + self.mix.shares
+
+    def _learn(self, obs: Observation, slot: int, model: Floats, models: Floats) -> None:
+        """Learn from the feedback of the slot in which these were played."""
+        self.weights = self.dual.update(self.weights, obs["utilities"], slot)
+        if self.participation is not None:
+            self.participation.learn(obs)
+        p = streams_last(weighed(self.participation, self.weights), 1)
+        u, gradients = streams_last(obs["utilities"], 1), streams_last(obs["gradients"], 2)
         ascent = sum_over(p * gradients, -2)
         self._squares = self._squares + sum_over(ascent * ascent)
-        curvature = self.experts.learn(self.model, u, gradients, p)
-        scale = _mean_diagonal(curvature) / self._slot
+        curvature = self.experts.learn(model, u, gradients, p)
+        scale = _mean_diagonal(curvature) / slot
         if self._lambda is None:  # no other scale than the curvature, and one expert alone
             self.experts.move(scale)
             self.model = self.experts.models[:, self._main]
         else:
-            away = self.experts.models - self.model[:, None]
+            away = models - model[:, None]
             self.mix.update(-sum_over(ascent[:, None] * away))
             # Never so weak that a quadratic is singular; a λ of 0 has seen no gradient yet.
             held = np.where(self._lambda > 0, np.maximum(self._lambda, 1e-12 * scale), scale)
             self.experts.move(held)
             self.model = self.mix.mean(self.experts.models.swapaxes(0, 1))
-        self._shares = self._shares + self.mix.shares
 
     def end_round(self, obs: Observation, info: Info) -> None:
         target = streams_last(info["fairest_model"], 1)

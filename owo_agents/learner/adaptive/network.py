@@ -19,6 +19,7 @@ from owo_agents.agent import Action, Agent, Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.leader import dual_of
+from owo_agents.learner.participation import make_participation, weighed
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -150,13 +151,21 @@ class NetworkAdaptive(Agent):
     Args:
         problem: The problem.
         starts: The outer loops to mix, the one trusted most first.
+        participation: Over a link that may leave users out, as of every learner.
     """
 
     gradients: ClassVar[str | None] = "weighted"
     carried = ("step", "starts", "dual")
 
-    def __init__(self, problem: Problem, starts: tuple[str, ...] = STARTS) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        starts: tuple[str, ...] = STARTS,
+        participation: str | None = None,
+    ) -> None:
         super().__init__(problem)
+        self.participation = make_participation(problem, participation)
+        self._delay = 0 if problem.link is None else problem.link.delay
         self.step, self.starts = AdaptiveStep(problem.initial_model), MixedStarts(starts)
         self.dual = dual_of(problem)
         self._slot: int | None = None
@@ -165,21 +174,30 @@ class NetworkAdaptive(Agent):
         batch, x_1 = np.shape(obs["slot"]), self.problem.initial_model
         self.model = self.starts.begin(np.broadcast_to(x_1, (*batch, len(x_1))))
         self.weights = self.dual.begin_round(batch)
+        if self.participation is not None:
+            self.participation.begin_round(batch)
         self._slot = 0
 
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
-        return {"model": self.model, "weights": self.weights}
+        return {"model": self.model, "weights": weighed(self.participation, self.weights)}
 
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
         self._slot += 1
+        arrived = self._slot - self._delay
+        if arrived <= 0:
+            return
         gradient = obs["gradient"]
+        if self.participation is not None:
+            cap = self.participation.cap(weighed(self.participation, self.weights), obs)
+            gradient = gradient * cap[..., None].astype(gradient.dtype)
+            self.participation.learn(obs)
         self.starts.update(gradient)
         self.model = self.problem.project(self.step.update(self.model, gradient))
-        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
+        self.weights = self.dual.update(self.weights, obs["utilities"], arrived)
 
     def end_round(self, obs: Observation, info: Info) -> None:
         self.starts.end(self.model)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.learner.participation import Participation, weighed
 from owo_env.fairness import sum_users
 from owo_env.problem import problem_of
 
@@ -37,6 +38,7 @@ class StreamsLast(Agent):
 
     model: Floats
     weights: Floats
+    participation: Participation | None = None
     _batch: tuple[int, ...]
     _slot: int | None = None  # none before the first round
 
@@ -51,8 +53,9 @@ class StreamsLast(Agent):
     def act(self, obs: Observation, info: Info) -> Action:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before act")
+        weights = weighed(self.participation, self.weights)
         model = self.problem.project(self.model.T.astype(self.problem.initial_model.dtype))
-        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": self.weights}
+        return {"model": model.reshape(*self._batch, self.problem.dim), "weights": weights}
 
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:

@@ -9,6 +9,7 @@ move along the gradient at the played model and are mixed by AdaHedge. Not prove
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from owo_agents.agent import Floats, Info, Observation
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.leader import dual_of
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
+from owo_agents.learner.participation import make_participation, weighed
 from owo_agents.learner.step import default_rate
 from owo_agents.learner.weighting import Weighting
 from owo_env.problem import Problem
@@ -36,13 +38,16 @@ class WeightedAdaptive(StreamsLast):
 
     Args:
         problem: A convex problem that reveals θ*.
+        participation: Over a link that may leave users out, as of every learner.
     """
 
     gradients: ClassVar[str | None] = "weighted"
     carried = ("starts", "distances", "squares", "mix", "rounds")
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, participation: str | None = None) -> None:
         super().__init__(problem)
+        self.participation = make_participation(problem, participation)
+        self._delay = 0 if problem.link is None else problem.link.delay
         self.dual = dual_of(problem, PriorSlotLeader)
         self.matrices = problem.dim <= MATRIX_DIM
         constant, falling = np.zeros(len(SCALES)), np.ones(len(SCALES))
@@ -68,6 +73,9 @@ class WeightedAdaptive(StreamsLast):
         self._metrics = self._steps()
         self.experts = np.repeat(self.starts[:, :, None], self._per_outer, 2)  # (d, O, E, N)
         self.model = self._mixed()
+        if self.participation is not None:
+            self.participation.begin_round(self._batch)
+        self._sent: deque[tuple[Floats, Floats]] = deque()  # models under way, and the experts'
         self._slot = 0
 
     def _steps(self) -> tuple[Floats, Floats]:
@@ -94,14 +102,26 @@ class WeightedAdaptive(StreamsLast):
     def learn(self, obs: Observation, info: Info) -> None:
         super().learn(obs, info)
         assert self._slot is not None
-        g = streams_last(obs["gradient"], 1)
-        away = self.experts - self.model[:, None, None]
+        self._sent.append((self.model, self.experts.copy()))
+        arrived = self._slot - self._delay
+        if arrived > 0:
+            self._learn(obs, arrived, *self._sent.popleft())
+
+    def _learn(self, obs: Observation, slot: int, model: Floats, experts: Floats) -> None:
+        """Learn from the feedback of the slot in which these were played."""
+        gradient = obs["gradient"]
+        if self.participation is not None:
+            played = weighed(self.participation, self.weights)
+            gradient = gradient * self.participation.cap(played, obs)[..., None]
+            self.participation.learn(obs)
+        g = streams_last(gradient, 1)
+        away = experts - model[:, None, None]
         self.mix.update(-sum_over(g[:, None, None] * away).reshape(-1, g.shape[-1]))
         self.squares = self.squares + g[:, None] * g
-        self.weights = self.dual.update(self.weights, obs["utilities"], self._slot)
+        self.weights = self.dual.update(self.weights, obs["utilities"], slot)
         steps, whole = self._metrics
         count = steps.shape[1]
-        falls = np.where(self._falls[:count], math.sqrt(self.problem.num_slots / 4 / self._slot), 1)
+        falls = np.where(self._falls[:count], math.sqrt(self.problem.num_slots / 4 / slot), 1)
         self.experts[:, :, :count] += (steps * falls[:, None]) * g[:, None, None]
         if self.matrices:
             self.experts[:, :, count:] += sum_over(whole * g[None, :, None, None], 1)
