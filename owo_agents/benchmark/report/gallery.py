@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, settled
 from owo_agents.benchmark.report import crowd
+from owo_agents.benchmark.report.airtime import airtime
 from owo_agents.benchmark.report.charts import Chart, charts_of, sweep
 from owo_agents.benchmark.report.frontier import frontier
 from owo_agents.benchmark.report.tables import judged_lines
@@ -51,6 +52,7 @@ def sections(boards: Sequence[Board]) -> list[Section]:
         left = [board for board, _ in calm if board is not None]
         labels = crowd.order(together)
         across = [crowd.led(c, labels) for c in (sweep(left), frontier(left)) if c is not None]
+        across += filter(None, [airtime(left)])
         own = [
             (
                 board,

@@ -25,6 +25,7 @@ from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing import side_by_side
 from owo_agents.playing.threads import one_thread
 from owo_agents.registry import registry as agents
+from owo_env import regret
 from owo_env.problem import problem_of
 from owo_env.scenarios import registry as scenarios
 
@@ -118,7 +119,7 @@ def _records(
 
     Without θ* they are deep and slow, and kept in a checkpoint where all of them can be.
     """
-    certify = problem_of(env).hindsight
+    certify = problem_of(env).hindsight and regret.certifiable(problem_of(env))
     if isinstance(agent, owo_agents.Learner) and side_by_side.possible(env, agent, cell.rounds):
         return side_by_side.play(env, agent, cell.rounds, cell.seed, certify)
     from owo_agents.playing import checkpoint

@@ -84,8 +84,10 @@ def plain(argument: str, value: Any) -> Any:
 
 
 def words(value: Any) -> str:
-    """A setting for people: a mapping with a name as its name and what it is given."""
-    if isinstance(value, Mapping) and "name" in value:
+    """A setting for people: a mapping as its name, if it has one, and what it is given."""
+    if isinstance(value, Mapping):
         given = [f"{key}={words(v)}" for key, v in value.items() if key != "name"]
+        if "name" not in value:
+            return " ".join(given)
         return " ".join(given if value["name"] in value else [str(value["name"]), *given])
     return str(value)

@@ -53,6 +53,35 @@ VALIDATION = tuple(
         ("validation_accuracy", "validation accuracy", +1),
     )
 )
+ON_AIR = (
+    Figure(
+        "active",
+        "active",
+        "share of slots in which there was a job,",
+        reads="active_slots",
+        per_user=True,
+        form="share",
+    ),
+    Figure(
+        "heard",
+        "heard",
+        "share of slots whose feedback arrived,",
+        +1,
+        reads="heard_slots",
+        per_user=True,
+        form="share",
+    ),
+    Figure(
+        "age",
+        "age",
+        "how many slots ago the slot was that feedback last told of,",
+        -1,
+        digits=1,
+        reads="feedback_age",
+        per_user=True,
+    ),
+)
+"""What links do; runs without one have none."""
 SPEED = Figure(
     "slots_per_second",
     "slots/s",
@@ -73,4 +102,4 @@ def figures(scenario: str, agents: Iterable[str]) -> list[Figure]:
     for find, name in [*((resolve, agent) for agent in agents), (scenarios.find, scenario)]:
         with contextlib.suppress(ValueError, ImportError):  # somebody's own, which is not here
             declared += getattr(find(name), "figures", ())
-    return list(dict.fromkeys((*COMMON, *declared, *VALIDATION, SPEED)))
+    return list(dict.fromkeys((*COMMON, *declared, *VALIDATION, *ON_AIR, SPEED)))
