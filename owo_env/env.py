@@ -77,8 +77,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     Every step: ``round`` and ``slot``. At the end of a round: ``mean_utilities`` (K,), their
     ``fairness``, ``violations`` (utilities of the round outside [u_min, u_max]), what the scenario
     adds, and with hindsight ``fairest_model`` (θ*_t of eq. 2), ``fairest_fairness`` and
-    ``regret``. Over a ``link`` also ``active_slots``, ``heard_slots`` and ``feedback_age`` (K,): how
-    many slots ago the slot was that a user was last heard of, mean over slots.
+    ``regret``. Over a ``link`` also ``active_slots``, ``heard_slots`` and ``feedback_age`` (K,):
+    how many slots ago the slot was that a user was last heard of, mean over slots.
 
     ## Arguments
     ``scenario``: a name, a mapping ``{"name": …, …}`` or a ``Scenario``; ``fairness``: what is
