@@ -20,6 +20,7 @@ from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.run.runner import Outcome
 from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite.plan import Experiment, Suite, Variant
+from owo_agents.benchmark.suite.values import words
 from owo_env import checks, files
 
 if TYPE_CHECKING:
@@ -270,7 +271,8 @@ class Results:
 
 def _flat(variant: Variant) -> Mapping[str, Any]:
     """A point of a grid as entries of a record."""
-    return {f"grid.{key}": value for key, value in variant.point.items()}
+    told = ((key, words(v) if isinstance(v, Mapping) else v) for key, v in variant.point.items())
+    return {f"grid.{key}": value for key, value in told}
 
 
 def _square(records: Sequence[Mapping[str, Any]]) -> Records:

@@ -62,7 +62,8 @@ def checks_of(results: Iterable[Result]) -> list[Check]:
         if "primal_bound" in terms:
             gaps["R^θ ≤ (6)"].append(terms["primal_bound"] - terms["primal_regret"])
         problem = _problem(result)
-        if "dual_regret" in terms and problem is not None and problem.fairness.modulus < np.inf:
+        promised = problem is not None and problem.fairness.modulus < np.inf and not _on_air(result)
+        if "dual_regret" in terms and problem is not None and promised:
             gaps["R^w ≤ (10)"].append(regret.dual_bound(problem) - terms["dual_regret"])
     return [_check(name, np.concatenate(parts)) for name, parts in gaps.items()]
 
@@ -72,7 +73,7 @@ def _check(name: str, gap: np.ndarray) -> Check:
 
 
 def certified(board: Board) -> float | None:
-    """The mean of (R^θ + R^w)/m + residual over the rounds of the baseline's runs.
+    """The mean of (R^θ + R^w + B)/m + residual over the rounds of the baseline's runs.
 
     The interquartile mean over seeds, as the regret's beside it; None where a round has no
     finite bound, or the baseline does not report its terms.
@@ -92,14 +93,20 @@ def _certificate(result: Result) -> regret.Certificate | None:
     if result.regret is None or any(name not in terms for name in names):
         return None
     primal, dual, residual = (terms[name] for name in names)
-    return regret.Certificate(result.regret, primal, dual, residual, result.problem["num_slots"])
+    m, missed = result.problem["num_slots"], terms.get("missed", 0.0)
+    return regret.Certificate(result.regret, primal, dual, residual, m, missed)
+
+
+def _on_air(result: Result) -> bool:
+    """Whether feedback came over a link, of which bounds (6), (10) and Theorem 1 know nothing."""
+    return "heard_slots" in result.extras
 
 
 def theorem(board: Board) -> float | None:
     """Theorem 1's bound on the mean regret with corrected constants, its residual left out."""
     result = board.results[0]
     problem = _problem(result)
-    if problem is None or result.regret is None:
+    if problem is None or result.regret is None or _on_air(result):
         return None
     known = problem.diameter and problem.gradient_bound and problem.fairness.modulus < np.inf
     return regret.theorem_bound(problem, result.rounds) if known else None
