@@ -143,7 +143,7 @@ def test_a_failing_solver_falls_back_and_a_wrong_program_does_not():
     agent = begun("mgda", problem())
     g = np.random.default_rng(0).standard_normal((3, 5))
     agent.combine(g, np.ones(3))
-    solver = agent._solvers[()]
+    solver = agent._solvers[(3,)]  # of three users
 
     def raises(error):
         def aggregator(jacobian):
