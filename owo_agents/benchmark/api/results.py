@@ -260,6 +260,11 @@ class Results:
             for board in self.boards:
                 yield board.title, charts.MAKERS[what](board)
             return
+        figures = {metric.key for board in self.boards for metric in board.metrics}
+        if what is not None and figures and what not in figures:
+            named = charts.MAKERS.items()
+            drawn = {name for name, make in named for b in self.boards if make(b).panels}
+            raise checks.unknown("figure or chart", what, figures | drawn)
         for together in by_experiment(self.boards):
             ranks = what in (None, together[0].headline.key)
             if ranks and (chart := charts.sweep(together)) is not None:
