@@ -18,7 +18,7 @@ import yaml
 from bench_helpers import SMALL, small
 
 from owo_agents.benchmark.figures import leaderboard, metrics
-from owo_agents.benchmark.report import charts, inert, plots, publish, tables
+from owo_agents.benchmark.report import charts, inert, plots, publish, sweep, tables
 from owo_agents.benchmark.report import page as report
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
@@ -334,10 +334,10 @@ def test_bounds_stand_beside_the_regrets_also_where_the_oracle_plays(tmp_path):
     (panel,) = chart.panels
     curves = {series.label: series for series in panel.series}
     assert panel.log and "not drawn: oracle." in chart.caption
-    assert set(curves) == {*SMALL["agents"], charts.BOUND, charts.CERTIFICATE}
-    assert chart.bounds == [charts.BOUND, charts.CERTIFICATE]
+    assert set(curves) == {*SMALL["agents"], sweep.BOUND, sweep.CERTIFICATE}
+    assert chart.bounds == [sweep.BOUND, sweep.CERTIFICATE]
     boards = leaderboard.boards(small(experiments={"a": grid}, agents=agents), Store(tmp_path))
-    for board, bound in zip(boards, curves[charts.CERTIFICATE].y, strict=True):
+    for board, bound in zip(boards, curves[sweep.CERTIFICATE].y, strict=True):
         runs = board.runs["owo-fmtl"].values()
         terms = [
             (r.extras["primal_regret"] + r.extras["dual_regret"]) / r.problem["num_slots"]
@@ -345,7 +345,7 @@ def test_bounds_stand_beside_the_regrets_also_where_the_oracle_plays(tmp_path):
             for r in runs
         ]
         assert bound == pytest.approx(np.mean(terms))
-    levels = [curves[name].y for name in ("owo-fmtl", charts.CERTIFICATE, charts.BOUND)]
+    levels = [curves[name].y for name in ("owo-fmtl", sweep.CERTIFICATE, sweep.BOUND)]
     assert (np.diff(levels, axis=0) > 0).all()
 
 
@@ -355,10 +355,10 @@ def test_a_bound_is_drawn_only_where_every_point_has_it(tmp_path):
     run = boards[1].runs["owo-fmtl"][0]
     endless = {**run.extras, "dual_regret": np.full(run.rounds, np.inf)}
     boards[1].runs["owo-fmtl"][0] = dataclasses.replace(run, extras=endless)
-    chart = charts.sweep(boards)
-    assert charts.BOUND in chart.labels
-    assert charts.CERTIFICATE not in {series.label for series in chart.panels[0].series}
-    assert charts.CERTIFICATE not in chart.labels and charts.CERTIFICATE not in chart.caption
+    chart = sweep.sweep(boards)
+    assert sweep.BOUND in chart.labels
+    assert sweep.CERTIFICATE not in {series.label for series in chart.panels[0].series}
+    assert sweep.CERTIFICATE not in chart.labels and sweep.CERTIFICATE not in chart.caption
 
 
 def test_a_curve_that_is_flat_stays_in_sight():
