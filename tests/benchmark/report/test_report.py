@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 
 import markupsafe
 import matplotlib as mpl
@@ -165,33 +164,6 @@ def test_the_same_charts_give_the_same_files(tmp_path):
         assert first == second
 
 
-CHROMIUM = shutil.which("chromium")
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Runs a page with a script appended and returns what stood in its title at the end."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-
-    def run(page, script, width=1200):
-        copy = tmp_path / "page.html"
-        probe = f"<script>window.onload = () => setTimeout(() => {{ {script} }}, 500)</script>"
-        text = page.read_text().replace("<head>", f"<head><script>{ERRORS}</script>", 1)
-        copy.write_text(text.replace("</body>", f"{probe}</body>"))
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
-        command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
-        command += [f"--window-size={width},900", "--virtual-time-budget=3000", "--dump-dom"]
-        found = subprocess.run(
-            [*command, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True
-        )
-        return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.stdout, re.S)[1]))
-
-    return run
-
-
-ERRORS = "window.seen = []; window.onerror = (m) => window.seen.push(String(m));"
 SORT = """
 const table = document.querySelector("table.sortable");
 const names = () => [...table.tBodies[0].rows].map((r) => r.cells[2].dataset.value);
@@ -212,7 +184,7 @@ def test_the_page_lives_in_a_browser(browser, tmp_path):
     chosen = small(seeds=3, agents={**SMALL["agents"], "srl": None}, charts=None)
     store, boards = done(chosen, tmp_path / "results")
     publish.publish(chosen, Origin("owo", "now"), boards, store, ["png"])
-    found = browser(store.folder / "report.html", SORT)
+    found = browser.file(store.folder / "report.html", SORT)
     assert found["errors"] == []
     assert found["charts"] >= 4
     assert found["drawn"] > 20
@@ -227,7 +199,7 @@ def test_hostile_names_do_nothing_in_a_browser_and_a_phone_needs_no_sideways_scr
 ):
     store, _, _ = hostile
     script = "window.alert = (m) => window.seen.push('alert');" + SORT
-    found = browser(store.folder / "report.html", script, width=500)
+    found = browser.file(store.folder / "report.html", script, width=500)
     assert found["errors"] == []
     assert found["wide"] <= found["window"]
 
