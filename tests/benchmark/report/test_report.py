@@ -364,7 +364,7 @@ LONG = "a title of more than eighty characters, of which the first eighty are th
 def test_every_figure_has_a_file_of_its_own(tmp_path, titles):
     one = {"scenario": "sinusoid", "settings": {"num_slots": 4}}
     experiments = {f"e{i}": {**one, "title": title} for i, title in enumerate(titles)}
-    given = {"rounds": 1, "seeds": 1, "charts": ["ranking", "progress"]}
+    given = {"rounds": 1, "seeds": 1, "charts": ["ranking", "trade-off"]}
     chosen = small(experiments=experiments, **given)
     store, boards = done(chosen, tmp_path)
     publish.publish(chosen, Origin("", ""), boards, store, ["png"])
