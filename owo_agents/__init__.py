@@ -14,11 +14,22 @@ from owo_agents.rl.control import WeightControl, WeightControlVector
 if TYPE_CHECKING:
     from owo_agents.benchmark.api.bench import bench
 
-register("owo-fmtl", owo_fmtl, "Algorithm 1: dual weights in the round, a learned start between")
-register("cws", cws, "constant weights: shares `weights`, sum `total`")
-register("srl", srl, "single-round learning: OWO-FMTL from scratch every round")
-register("frozen", frozen, "control: no learning within the round, starts at the mean of θ*")
-register("owo-normalized", owo_normalized, "control: OWO-FMTL's shares at a constant total")
+# The gradients that each plays on, if not "weighted"; None where its arguments or the problem say.
+_GRADIENTS: dict[str, str | None] = {
+    **dict.fromkeys(("slot-fair", "fairgrad", "nash-mtl", "pcgrad", "cagrad", "mgda"), "per_user"),
+    **dict.fromkeys(("imtl-g", "upgrad", "aligned-mtl", "config", "aggregator"), "per_user"),
+    "owo-adaptive": None,
+    "oracle": None,
+}
+
+for _name, _factory, _summary in (
+    ("owo-fmtl", owo_fmtl, "Algorithm 1: dual weights in the round, a learned start between"),
+    ("cws", cws, "constant weights: shares `weights`, sum `total`"),
+    ("srl", srl, "single-round learning: OWO-FMTL from scratch every round"),
+    ("frozen", frozen, "control: no learning within the round, starts at the mean of θ*"),
+    ("owo-normalized", owo_normalized, "control: OWO-FMTL's shares at a constant total"),
+):
+    register(_name, _factory, _summary, "weighted")
 
 for _name, _path, _summary in (
     (
@@ -58,7 +69,7 @@ for _name, _path, _summary in (
     ("scalarizer", "rivals.scalarized:scalarized", "TorchJD: any `scalarizer`, by name or path"),
     ("rl", "rl.agent:learned", "weights by a trained policy: `rl:PATH`, or a shipped one"),
 ):
-    register(_name, f"owo_agents.{_path}", _summary)
+    register(_name, f"owo_agents.{_path}", _summary, _GRADIENTS.get(_name, "weighted"))
 
 __all__ = [
     "Agent",

@@ -9,8 +9,9 @@ from owo_agents.agent import Agent
 from owo_agents.learner.methods import around, bound
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
-from owo_env.problem import Problem, problem_of
+from owo_env.problem import Problem, attribute, problem_of
 from owo_env.registry import Registry
+from owo_env.spaces import GRADIENTS
 
 Factory = Callable[..., Agent]
 
@@ -31,7 +32,13 @@ registry: Registry[Factory] = Registry("agent", _objection, Agent)
 names = registry.names
 
 
-def register(name: str, factory: Factory | str, summary: str = "") -> None:
+_plays_on: dict[str, str] = {}
+"""Agent → the only kind of gradients that it plays on, for what ``make`` offers."""
+
+
+def register(
+    name: str, factory: Factory | str, summary: str = "", gradients: str | None = None
+) -> None:
     """Make ``factory(problem, **kwargs)`` available as ``make(name, …)``.
 
     Args:
@@ -40,8 +47,14 @@ def register(name: str, factory: Factory | str, summary: str = "") -> None:
             when it is first used. Of a :class:`owo_agents.learner.Weighting`, OWO-FMTL's other
             parts make an agent.
         summary: One line for ``owo list``.
+        gradients: ``"weighted"`` or ``"per_user"`` where it can play on those alone: ``make`` then
+            offers it to nobody else who misspells a name.
     """
     registry.register(name, factory, summary)
+    _plays_on.pop(name, None)
+    if gradients is not None:
+        checks.one_of("gradients", gradients, GRADIENTS)
+        _plays_on[name] = gradients
 
 
 def resolve(name: str) -> Factory:
@@ -71,6 +84,10 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
             not give the gradients that the agent needs.
         TypeError: An argument that the agent does not have; the message has the nearest names.
     """
+    if name not in registry.entries and ":" not in name and not isinstance(env, Problem):
+        given = attribute(env, "gradients")
+        fit = [one for one in registry.entries if given in (None, _plays_on.get(one, given))]
+        raise checks.unknown("agent", name, fit, elsewhere=registry.entries)
     factory = resolve(name)
     checks.keywords(f"agent {name!r}", factory, kwargs, first=1)
     agent = factory(problem_of(env), **kwargs)

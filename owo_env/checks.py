@@ -13,16 +13,19 @@ import numpy as np
 import typing_extensions
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+def unknown(
+    kind: str, name: object, known: Iterable[str], elsewhere: Iterable[str] = ()
+) -> ValueError:
     """The error for a name that is not registered, with the nearest names first.
 
     Args:
         kind: What is being named, for example ``"scenario"``.
         name: What was given.
-        known: The names that exist.
+        known: The names that exist and would do here.
+        elsewhere: Those that exist and might have been meant, but will not do here.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), sorted({*known, *elsewhere}), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return ValueError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
 
@@ -110,7 +113,8 @@ def keywords(
     given: Mapping[str, Any],
     *,
     first: int = 0,
-    also: Sequence[str] = (),
+    also: Iterable[str] = (),
+    elsewhere: Mapping[str, str] = {},
 ) -> None:
     """Raise TypeError if ``callable_`` does not take a keyword, or needs one that is not given.
 
@@ -119,7 +123,8 @@ def keywords(
         callable_: What is to be called.
         given: The keywords.
         first: How many arguments it is given by position.
-        also: Arguments of ``gym.make`` that might have been meant.
+        also: What whoever calls it takes itself, and might have been meant.
+        elsewhere: An argument of something else → of what.
     """
     parameters = list(inspect.signature(callable_).parameters.values())[first:]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -128,8 +133,8 @@ def keywords(
         if p.kind is p.VAR_KEYWORD:
             known |= _unpacked(callable_, p.name, given)
     for name in given:
-        if name not in known and name in also:
-            raise TypeError(f"{name} is no argument of {what}, but of gym.make")
+        if name not in known and name in elsewhere:
+            raise TypeError(f"{name} is no argument of {what}, but of {elsewhere[name]}")
         if name not in known:
             raise TypeError(str(unknown(f"argument of {what}", name, known.union(also))))
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]

@@ -19,7 +19,7 @@ from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScore, judged_by_jobs
 from owo_env.link.streams import OnAirStream
 from owo_env.render import Display
-from owo_env.scenarios import Scenario, Stream, judged, make_scenario, reset_options
+from owo_env.scenarios import Scenario, Stream, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_stream
 from owo_env.score import Score
 from owo_env.spaces import (
@@ -118,7 +118,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
-        made = make_scenario(scenario, num_slots=num_slots, **settings)
+        made = scenario_for(self, scenario, num_slots=num_slots, **settings)
         self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)

@@ -21,7 +21,7 @@ from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScores, judged_by_jobs
 from owo_env.link.streams import OnAirBatch
-from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
+from owo_env.scenarios import Batch, Scenario, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
 from owo_env.spaces import (
@@ -79,7 +79,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
             raise ValueError(f"render_mode={render_mode!r}: the vector environment has only None")
-        made = make_scenario(scenario, num_slots=num_slots, **settings)
+        made = scenario_for(self, scenario, num_slots=num_slots, **settings)
         self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)

@@ -269,7 +269,9 @@ def _listed(text: str) -> list[str]:
 @app.command()
 def record(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npz or .parquet file.")],
-    scenario: Annotated[str, typer.Option(help="A scenario's name.")] = "csi-prediction",
+    scenario: Annotated[
+        str, typer.Option(help=f"{', '.join(traces.RECORDABLE)}, or package.module:Class.")
+    ] = "csi-prediction",
     rounds: Annotated[int, typer.Option(help="How many rounds to write.")] = 100,
     seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
     set_: Settings = None,
@@ -277,6 +279,8 @@ def record(
     """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""
     with refusing():
         look_here([scenario])
+        if ":" not in scenario and scenario not in owo_env.scenario_names():
+            raise checks.unknown("scenario", scenario, traces.RECORDABLE)
         traces.write(owo_env.make_scenario(scenario, **pairs("--set", set_)), path, rounds, seed)
     console.print(f"{path}: {rounds} rounds of {scenario}")
 

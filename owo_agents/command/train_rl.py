@@ -43,7 +43,7 @@ def train_rl(
     tensorboard: TensorBoardDir = None,
 ) -> None:
     """Train a policy that weighs the users, with stable-baselines3; it then plays as `rl:DIR`."""
-    from owo_agents.rl.train import Training, train
+    from owo_agents.rl.train import Training, make_vector, train
 
     look_here([scenario])
     settings, hyperparameters = pairs("--set", set_), pairs("--hyper", hyper)
@@ -51,6 +51,7 @@ def train_rl(
         scenario, settings, algorithm, steps, num_envs, seed, hyperparameters, eval_every
     )
     folder = out or Path("results/rl") / f"{scenario}-{algorithm}-{seed}"
+    make_vector(training, 1, "AIRAN-FairMTL-Weights-v0", "SameStep").close()  # refused before a bar
     bar = bars(TextColumn("{task.completed:,.0f}/{task.total:,.0f} slots"), console=console)
     with bar:
         task = bar.add_task("training", total=steps)

@@ -28,3 +28,10 @@ def solve_positive(matrix: Floats, right: Floats) -> Floats:
         solution[j] /= matrix[j, j]
         solution[:j] -= matrix[:j, j] * solution[j]
     return solution
+
+
+def pulled(matrix: Floats, pull: Floats | float) -> Floats:
+    """The matrix plus a diagonal, in place."""
+    diagonal = np.arange(len(matrix))
+    matrix[diagonal, diagonal] += pull
+    return matrix

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from owo_env import checks
@@ -12,10 +13,12 @@ from owo_env.registry import Registry
 from owo_env.scenarios.base import Batch, Scenario, Stream
 from owo_env.scenarios.proof import prove
 
-# What gym.make and gym.make_vec take themselves; here for whoever misspells it.
-_OF_GYM_MAKE = (
-    *("alpha", "autoreset_mode", "fairness", "gradients", "hindsight", "link", "render_mode"),
-)
+# What a scenario is sometimes given, but gym.make or gym.make_vec takes.
+_ELSEWHERE = {
+    **dict.fromkeys(("alpha", "fairness", "gradients", "hindsight"), "gym.make"),
+    **dict.fromkeys(("link", "render_mode"), "gym.make"),
+    "autoreset_mode": "gym.make_vec",
+}
 
 
 def _objection(found: Any) -> str | None:
@@ -52,6 +55,22 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
             own whose streams depend on more than their generators.
         TypeError: A setting that the scenario does not have, or settings for a ready object.
     """
+    return _made(scenario, settings, ["alpha"])
+
+
+def scenario_for(
+    env: object, scenario: str | Mapping[str, Any] | Scenario, **settings: Any
+) -> Scenario:
+    """The same for an environment, one of whose own arguments may have been misspelt."""
+    own = set(inspect.signature(type(env)).parameters) - {"scenario", "settings"}
+    if not getattr(env, "metadata", {}).get("render_modes"):
+        own.discard("render_mode")
+    return _made(scenario, settings, own)
+
+
+def _made(
+    scenario: str | Mapping[str, Any] | Scenario, settings: dict[str, Any], also: Iterable[str]
+) -> Scenario:
     settings = {key: value for key, value in settings.items() if value is not None}
     if isinstance(scenario, Scenario):
         for key, value in settings.items():
@@ -68,7 +87,7 @@ def make_scenario(scenario: str | Mapping[str, Any] | Scenario, **settings: Any)
     if not isinstance(scenario, str):
         raise TypeError(f"scenario={scenario!r}: must be a name, a mapping or a Scenario")
     cls, alpha = registry.find(scenario), settings.pop("alpha", None)
-    checks.keywords(f"scenario {scenario!r}", cls, settings, also=_OF_GYM_MAKE)
+    checks.keywords(f"scenario {scenario!r}", cls, settings, also=also, elsewhere=_ELSEWHERE)
     made = _looked_at(cls(**settings))
     made.problem = judged(made, alpha)
     return made
@@ -125,4 +144,13 @@ def reset_options(
     return {name: value for name, value in given.items() if name in known}
 
 
-__all__ = ["Batch", "Scenario", "Stream", "judged", "make_scenario", "registry", "reset_options"]
+__all__ = [
+    "Batch",
+    "Scenario",
+    "Stream",
+    "judged",
+    "make_scenario",
+    "registry",
+    "reset_options",
+    "scenario_for",
+]

@@ -6,6 +6,7 @@ import gymnasium as gym
 import pytest
 
 import owo_agents
+from owo_agents.registry import registry
 
 FUNCTIONS = """\
 from functools import partial
@@ -95,3 +96,39 @@ def test_what_is_registered_from_python_may_be_anything_that_makes_an_agent(monk
     monkeypatch.setattr(registry, "entries", dict(registry.entries))
     owo_agents.register("any", lambda problem: owo_agents.cws(problem))
     assert isinstance(owo_agents.make("any", env), owo_agents.Agent)
+
+
+@pytest.mark.parametrize("given", ["weighted", "per_user"])
+def test_who_misspells_a_name_hears_of_agents_that_can_play_there(given):
+    pytest.importorskip("torchjd")
+    env = gym.make("AIRAN-FairMTL-v0", scenario="csi-prediction", gradients=given)
+    with pytest.raises(ValueError, match="did you mean 'fairgrad'") as error:
+        owo_agents.make("fairgrd", env)
+    known = str(error.value).partition("known are ")[2].split(", ")
+    fit = []
+    for name in owo_agents.names():
+        what = {name: "DualProj" if name == "aggregator" else "GeometricMean"}
+        own = what if name in ("aggregator", "scalarizer") else {}
+        try:
+            owo_agents.make(name, env, **own)
+        except ValueError as refused:
+            assert f"gradients='{given}'" not in str(refused)
+        else:
+            fit.append(name)
+    if given == "weighted":
+        fit.append("owo-adaptive")  # with feedback="weighted"
+    assert known == sorted(fit)
+
+
+def test_a_registered_agent_is_offered_everywhere_unless_it_says_otherwise(monkeypatch):
+    monkeypatch.setattr(registry, "entries", dict(registry.entries))
+    owo_agents.register("mine", lambda problem: None)
+    owo_agents.register("narrow", lambda problem: None, gradients="per_user")
+    for given in ("weighted", "per_user"):
+        env = gym.make("AIRAN-FairMTL-v0", gradients=given)
+        with pytest.raises(ValueError) as error:
+            owo_agents.make("nothing-like-it", env)
+        known = str(error.value).partition("known are ")[2].split(", ")
+        assert "mine" in known and ("narrow" in known) == (given == "per_user")
+    with pytest.raises(ValueError, match="unknown gradients 'weihgted': did you mean 'weighted'"):
+        owo_agents.register("wrong", lambda problem: None, gradients="weihgted")

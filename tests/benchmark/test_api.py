@@ -159,8 +159,10 @@ def test_plots_are_axes_to_work_on(results):
     assert list(results.plot("worst_user", own)) == list(own)
     with pytest.raises(ValueError, match="1 are given for 2 panels"):
         results.plot("regret", own[0])
-    with pytest.raises(ValueError, match="unknown figure 'regrt'"):
+    with pytest.raises(ValueError, match=r"unknown figure or chart 'regrt': .* progress, .* users"):
         results.plot("regrt")
+    with pytest.raises(ValueError, match=r"known are (?!.*validation)"):  # of networks alone
+        results.plot("validations")
     plt.close("all")
 
 

@@ -169,6 +169,8 @@ def test_a_table_and_figures_for_a_paper(finished, tmp_path):
         (["bench", "quickstart", "--only", "agnt=srl"], "did you mean 'agent'"),
         (["bench", "paper-fig2", "--digits", "mnist"], "has no rainbow-mnist"),
         (["report", "/proc"], "not a results folder"),
+        (["record", "x.npz", "--scenario", "sinusoyd"], "known are csi-prediction, recorded, sinu"),
+        (["record", "x.npz", "--scenario", "rainbow-mnist"], "has no least-squares samples"),
     ],
 )
 def test_refusals_take_one_line_and_code_2(words, message):

@@ -203,6 +203,31 @@ def test_bad_settings_are_named(kwargs, error, message):
         owo_env.AIRANEnv(**kwargs)
 
 
+OF_SINUSOID = "adversary, l_max, num_slots, utility_bounds"
+
+
+@pytest.mark.parametrize(
+    ("make", "also"),
+    [
+        (gym.make, "alpha, fairness, gradients, hindsight, link, render_mode"),
+        (gym.make_vec, "alpha, autoreset_mode, fairness, gradients, hindsight, link, num_envs"),
+        (lambda _, **settings: owo_env.make_scenario("sinusoid", **settings), "alpha"),
+    ],
+)
+def test_who_misspells_an_argument_hears_of_those_that_fit_there(make, also):
+    known = ", ".join(sorted([*OF_SINUSOID.split(", "), *also.split(", ")]))
+    with pytest.raises(TypeError, match=f"did you mean 'alpha'. known are {known}( was|$)"):
+        make(ID, alfa=1.0)
+
+
+def test_an_argument_of_gym_make_is_not_asked_of_a_scenario():
+    with pytest.raises(TypeError, match=r"autoreset_mode .* but of gym\.make_vec\b"):
+        gym.make(ID, autoreset_mode="Disabled")
+    for make in (owo_env.make_scenario, lambda scenario: gym.make(ID, scenario=scenario)):
+        with pytest.raises(TypeError, match=r"gradients .* but of gym\.make\b(?!_)"):
+            make({"name": "sinusoid", "gradients": "per_user"})
+
+
 GOOD = {"model": np.zeros(4), "weights": np.ones(2)}
 
 

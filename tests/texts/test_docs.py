@@ -81,6 +81,7 @@ def public(module):
     [
         *("owo_env", "owo_env.fairness", "owo_env.regret", "owo_env.oracle", "owo_agents"),
         *("owo_env.env", "owo_env.vector_env", "owo_agents.scalarizer", "owo_agents.rl.vec_env"),
+        *("owo_agents.optimizer", "owo_env.scenarios.traces"),
     ],
 )
 def test_every_public_name_is_described(name):

@@ -15,6 +15,21 @@ def test_they_are_there():
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08"]
 
 
+def code(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_agents_are_compared_by_the_benchmark(path):
+    assert any("owo_agents.bench(" in cell for cell in code(path))
+
+
+def test_a_benchmark_of_ones_own_agent_takes_six_lines():
+    (cell,) = [cell for cell in code(NOTEBOOKS[1]) if "owo_agents.bench(" in cell]
+    assert "scheduler" in cell and cell.count("\n") < 6
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_committed_whole_and_tell_nothing_of_the_machine(path):
     text = path.read_text(encoding="utf-8")

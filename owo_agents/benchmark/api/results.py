@@ -16,6 +16,7 @@ from owo_agents.benchmark.report import charts, shown, tables
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.report.page import report
 from owo_agents.benchmark.report.shown import Records
+from owo_agents.benchmark.report.sweep import sweep
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.run.runner import Outcome
 from owo_agents.benchmark.suite import manifest
@@ -260,9 +261,14 @@ class Results:
             for board in self.boards:
                 yield board.title, charts.MAKERS[what](board)
             return
+        figures = {metric.key for board in self.boards for metric in board.metrics}
+        if what is not None and figures and what not in figures:
+            named = charts.MAKERS.items()
+            drawn = {name for name, make in named for b in self.boards if make(b).panels}
+            raise checks.unknown("figure or chart", what, figures | drawn)
         for together in by_experiment(self.boards):
             ranks = what in (None, together[0].headline.key)
-            if ranks and (chart := charts.sweep(together)) is not None:
+            if ranks and (chart := sweep(together)) is not None:
                 yield together[0].experiment.title, chart
                 continue
             for board in together:

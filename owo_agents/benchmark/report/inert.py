@@ -4,14 +4,22 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"[\\`*_~<>|&$]|(?<=\])\(")
+_NAMED = {  # of what pdfLaTeX has no letter for by itself, in its mathematics
+    "αβγδεζηθικλμνξπρστυφχψω": "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu "
+    "nu xi pi rho sigma tau upsilon phi chi psi omega",
+    "ΓΔΘΛΞΠΣΥΦΨΩ": "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega",
+    "∞≤≥≈≠∈→∑√": "infty le ge approx ne in to Sigma surd",
+}
 _LATEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "{}&%$#_"},
+        **{c: f"$\\{n}$" for signs, names in _NAMED.items() for c, n in zip(signs, names.split())},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
-        "Σ": r"$\Sigma$",
-        "α": r"$\alpha$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "−": "$-$",
         "–": "--",
     }

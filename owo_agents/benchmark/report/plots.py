@@ -18,7 +18,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from owo_agents.benchmark.report import inert
-from owo_agents.benchmark.report.charts import Chart, Panel, slope
+from owo_agents.benchmark.report.charts import Chart, Panel
+from owo_agents.benchmark.report.sweep import slope
 
 PALETTE = (
     "#d6336c", "#1c7ed6", "#2b8a3e", "#e8890c", "#7048e8", "#0c8599", "#767d85", "#a0522d",

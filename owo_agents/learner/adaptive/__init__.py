@@ -30,14 +30,14 @@ def owo_adaptive(problem: Problem, *, feedback: str | None = None, **options: An
         TypeError: An argument that the form does not have.
     """
     known = problem.convex and problem.hindsight
-    if feedback is not None:
-        checks.one_of("feedback", feedback, FEEDBACK)
     if not known and feedback == "per_user":
         raise ValueError(
             "feedback='per_user': needs convex losses and a revealed θ*; here 'weighted' alone"
         )
+    if feedback is not None:
+        checks.one_of("feedback", feedback, FEEDBACK if known else ["weighted"])
     form = FEEDBACK[feedback or "per_user"] if known else NetworkAdaptive
-    checks.keywords("agent 'owo-adaptive'", form, options, first=1)
+    checks.keywords("agent 'owo-adaptive'", form, options, first=1, also=["feedback"])
     return form(problem, **options)
 
 

@@ -23,6 +23,9 @@ from owo_env.scenarios.least_squares.source import Source
 from owo_env.scenarios.traces import npz, parquet
 from owo_env.scenarios.traces.trace import Arrays, Trace
 
+RECORDABLE = ("csi-prediction", "recorded", "sinusoid")
+"""The package's scenarios that have traces; PyTorch's are not imported to find out."""
+
 _OPEN: dict[str, Callable[[Path], Trace]] = {".npz": npz.Npz, ".parquet": parquet.Table}
 
 
@@ -71,7 +74,10 @@ def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: i
     checks.whole("rounds", rounds, low=1, high=scenario.rounds)
     checks.whole("seed", seed, low=0)
     if not isinstance(scenario, LeastSquares):
-        raise TypeError(f"scenario {scenario.name!r}: only least-squares scenarios have traces")
+        raise TypeError(
+            f"scenario {scenario.name!r}: has no least-squares samples; those of the package that "
+            f"have are {', '.join(RECORDABLE)}"
+        )
     recordings = functools.partial(_recordings, scenario, rounds, seed)
     with files.atomic(path) as beside:
         if suffix == ".npz":
@@ -125,4 +131,4 @@ def _settings(scenario: LeastSquares) -> Mapping[str, Any]:
     }
 
 
-__all__ = ["Arrays", "Trace", "open_trace", "write"]
+__all__ = ["RECORDABLE", "Arrays", "Trace", "open_trace", "write"]

@@ -318,6 +318,10 @@ def test_the_form_follows_from_the_problem():
     assert isinstance(owo_agents.make("owo-adaptive", deep), NetworkAdaptive)
     with pytest.raises(ValueError, match="'per_user': needs convex losses and a revealed θ"):
         owo_agents.make("owo-adaptive", deep, feedback="per_user")
+    with pytest.raises(ValueError, match=r"unknown feedback 'weigted': .* known are weighted$"):
+        owo_agents.make("owo-adaptive", deep, feedback="weigted")
+    with pytest.raises(TypeError, match="'feedbak': did you mean 'feedback'"):
+        owo_agents.make("owo-adaptive", deep, feedbak="weighted")
     with pytest.raises(ValueError, match="unknown starts 'last'"):
         NetworkAdaptive(deep, starts=("last",))
 

@@ -410,6 +410,14 @@ def test_the_command(tmp_path):
     assert refused.exit_code == 2
 
 
+@pytest.mark.parametrize("wrong", [["sinusoyd"], ["sinusoid", "--set", "alfa=1"]])
+def test_what_cannot_be_trained_on_is_said_in_one_line_before_any_bar(tmp_path, wrong):
+    refused = CliRunner().invoke(app, ["train-rl", *wrong, "--out", str(tmp_path / "run")])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1 and "did you mean" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_the_extra():
     """No stable-baselines3: agents play, training says what to install; neither needs `owo`."""
     code = """

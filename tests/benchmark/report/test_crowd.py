@@ -8,10 +8,11 @@ from bench_helpers import SMALL, small
 from rich.console import Console
 
 from owo_agents.benchmark.figures import leaderboard
-from owo_agents.benchmark.report import crowd, plots, tables
+from owo_agents.benchmark.report import crowd, page, plots, tables
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.results import Store
+from owo_agents.benchmark.suite.manifest import Origin
 
 MANY = {
     **{f"constant {i}": {"agent": "cws", "shares": [i, 13 - i]} for i in range(1, 12)},
@@ -63,6 +64,46 @@ def test_panels_of_those_behind_are_last_and_on_demand(tmp_path):
     assert [panel.pale for panel in weights.panels] == [False] * 8 + [True] * 3
     svg = plots.draw(weights, "x", ["svg"])["svg"].decode()
     assert "(8 of 11" in svg and f">{weights.panels[-1].title}<" not in svg
+
+
+SHOW_ALL = """
+const shown = (where, what) => [...where.querySelectorAll(what)].filter((it) => it.clientHeight);
+const seen = (figure) => ({
+  curves: shown(figure, ".panel").reduce(
+    (n, panel) => n + panel.querySelectorAll("g[clip-path] path[style*='fill:none']").length, 0),
+  panels: shown(figure, ".panel").length,
+  legend: shown(figure, ".legend button:not(.more)").length,
+});
+const found = {errors: window.seen};
+for (const figure of document.querySelectorAll("figure[data-chart]")) {
+  const more = figure.querySelector("button.more");
+  if (!more) continue;
+  const steps = [[more.textContent, seen(figure)]];
+  for (const _ of "12") { more.click(); steps.push([more.textContent, seen(figure)]); }
+  found[figure.querySelector("figcaption, h3, h4").textContent] = steps;
+}
+document.title = JSON.stringify(found);
+"""
+
+
+@pytest.mark.slow
+def test_in_a_browser_all_are_shown_on_demand_and_fewer_again(browser, tmp_path):
+    agents = {f"owo {i}": {"agent": "owo-fmtl", "learning_rate": i / 100} for i in range(1, 12)}
+    chosen = small(charts=None, agents=agents, baseline="owo 7", rounds=4, seeds=1)
+    store = Store(tmp_path / "results")
+    runner.run(chosen.cells(), store, backend=backends.serial)
+    found = sections(leaderboard.boards(chosen, store))
+    (tmp_path / "report.html").write_text(page.report(chosen, Origin("owo", "now"), found, store))
+    seen = browser.file(tmp_path / "report.html", SHOW_ALL)
+    assert seen.pop("errors") == []
+    assert len(seen) == 4
+    for title, (few, many, again) in seen.items():
+        assert [few[0], many[0]] == ["show all (3 more)", "show fewer"] and again == few
+        a_panel_each = title == "The weights' trajectory"
+        for (_, counts), agents in ((few, 8), (many, 11)):
+            assert counts["panels" if a_panel_each else "legend"] == agents
+            curves = 0 if title == "Trade-off" else counts["panels"] * counts["legend"]
+            assert counts["curves"] == curves
 
 
 def test_a_picture_names_those_that_stand_out_and_counts_the_others(charts):

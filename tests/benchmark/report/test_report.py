@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 
 import markupsafe
 import matplotlib as mpl
@@ -18,7 +17,7 @@ import yaml
 from bench_helpers import SMALL, small
 
 from owo_agents.benchmark.figures import leaderboard, metrics
-from owo_agents.benchmark.report import charts, inert, plots, publish, tables
+from owo_agents.benchmark.report import charts, inert, plots, publish, sweep, tables
 from owo_agents.benchmark.report import page as report
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
@@ -165,33 +164,6 @@ def test_the_same_charts_give_the_same_files(tmp_path):
         assert first == second
 
 
-CHROMIUM = shutil.which("chromium")
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Runs a page with a script appended and returns what stood in its title at the end."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-
-    def run(page, script, width=1200):
-        copy = tmp_path / "page.html"
-        probe = f"<script>window.onload = () => setTimeout(() => {{ {script} }}, 500)</script>"
-        text = page.read_text().replace("<head>", f"<head><script>{ERRORS}</script>", 1)
-        copy.write_text(text.replace("</body>", f"{probe}</body>"))
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
-        command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
-        command += [f"--window-size={width},900", "--virtual-time-budget=3000", "--dump-dom"]
-        found = subprocess.run(
-            [*command, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True
-        )
-        return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.stdout, re.S)[1]))
-
-    return run
-
-
-ERRORS = "window.seen = []; window.onerror = (m) => window.seen.push(String(m));"
 SORT = """
 const table = document.querySelector("table.sortable");
 const names = () => [...table.tBodies[0].rows].map((r) => r.cells[2].dataset.value);
@@ -212,7 +184,7 @@ def test_the_page_lives_in_a_browser(browser, tmp_path):
     chosen = small(seeds=3, agents={**SMALL["agents"], "srl": None}, charts=None)
     store, boards = done(chosen, tmp_path / "results")
     publish.publish(chosen, Origin("owo", "now"), boards, store, ["png"])
-    found = browser(store.folder / "report.html", SORT)
+    found = browser.file(store.folder / "report.html", SORT)
     assert found["errors"] == []
     assert found["charts"] >= 4
     assert found["drawn"] > 20
@@ -227,7 +199,7 @@ def test_hostile_names_do_nothing_in_a_browser_and_a_phone_needs_no_sideways_scr
 ):
     store, _, _ = hostile
     script = "window.alert = (m) => window.seen.push('alert');" + SORT
-    found = browser(store.folder / "report.html", script, width=500)
+    found = browser.file(store.folder / "report.html", script, width=500)
     assert found["errors"] == []
     assert found["wide"] <= found["window"]
 
@@ -334,10 +306,10 @@ def test_bounds_stand_beside_the_regrets_also_where_the_oracle_plays(tmp_path):
     (panel,) = chart.panels
     curves = {series.label: series for series in panel.series}
     assert panel.log and "not drawn: oracle." in chart.caption
-    assert set(curves) == {*SMALL["agents"], charts.BOUND, charts.CERTIFICATE}
-    assert chart.bounds == [charts.BOUND, charts.CERTIFICATE]
+    assert set(curves) == {*SMALL["agents"], sweep.BOUND, sweep.CERTIFICATE}
+    assert chart.bounds == [sweep.BOUND, sweep.CERTIFICATE]
     boards = leaderboard.boards(small(experiments={"a": grid}, agents=agents), Store(tmp_path))
-    for board, bound in zip(boards, curves[charts.CERTIFICATE].y, strict=True):
+    for board, bound in zip(boards, curves[sweep.CERTIFICATE].y, strict=True):
         runs = board.runs["owo-fmtl"].values()
         terms = [
             (r.extras["primal_regret"] + r.extras["dual_regret"]) / r.problem["num_slots"]
@@ -345,7 +317,7 @@ def test_bounds_stand_beside_the_regrets_also_where_the_oracle_plays(tmp_path):
             for r in runs
         ]
         assert bound == pytest.approx(np.mean(terms))
-    levels = [curves[name].y for name in ("owo-fmtl", charts.CERTIFICATE, charts.BOUND)]
+    levels = [curves[name].y for name in ("owo-fmtl", sweep.CERTIFICATE, sweep.BOUND)]
     assert (np.diff(levels, axis=0) > 0).all()
 
 
@@ -355,10 +327,10 @@ def test_a_bound_is_drawn_only_where_every_point_has_it(tmp_path):
     run = boards[1].runs["owo-fmtl"][0]
     endless = {**run.extras, "dual_regret": np.full(run.rounds, np.inf)}
     boards[1].runs["owo-fmtl"][0] = dataclasses.replace(run, extras=endless)
-    chart = charts.sweep(boards)
-    assert charts.BOUND in chart.labels
-    assert charts.CERTIFICATE not in {series.label for series in chart.panels[0].series}
-    assert charts.CERTIFICATE not in chart.labels and charts.CERTIFICATE not in chart.caption
+    chart = sweep.sweep(boards)
+    assert sweep.BOUND in chart.labels
+    assert sweep.CERTIFICATE not in {series.label for series in chart.panels[0].series}
+    assert sweep.CERTIFICATE not in chart.labels and sweep.CERTIFICATE not in chart.caption
 
 
 def test_a_curve_that_is_flat_stays_in_sight():
@@ -392,7 +364,7 @@ LONG = "a title of more than eighty characters, of which the first eighty are th
 def test_every_figure_has_a_file_of_its_own(tmp_path, titles):
     one = {"scenario": "sinusoid", "settings": {"num_slots": 4}}
     experiments = {f"e{i}": {**one, "title": title} for i, title in enumerate(titles)}
-    given = {"rounds": 1, "seeds": 1, "charts": ["ranking", "progress"]}
+    given = {"rounds": 1, "seeds": 1, "charts": ["ranking", "trade-off"]}
     chosen = small(experiments=experiments, **given)
     store, boards = done(chosen, tmp_path)
     publish.publish(chosen, Origin("", ""), boards, store, ["png"])

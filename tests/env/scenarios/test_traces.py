@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import owo_agents
 import owo_env  # noqa: F401  (registers the environment)
 from owo_agents.command.main import app
-from owo_env.scenarios import make_scenario, traces
+from owo_env.scenarios import make_scenario, registry, traces
+from owo_env.scenarios.least_squares.base import LeastSquares
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.recorded import Recorded
 from owo_env.scenarios.traces.file import TraceFile
@@ -588,3 +589,10 @@ def test_what_no_npz_can_hold_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="features: change their type or shape"):
         traces.write(Grows(), tmp_path / "a.npz", 3, 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_can_be_recorded_is_what_has_samples():
+    known = registry.entries.items()
+    ours = [name for name, (path, _) in known if str(path).startswith("owo_env.")]
+    found = {name for name in ours if issubclass(registry.find(name), LeastSquares)}
+    assert set(traces.RECORDABLE) == found
