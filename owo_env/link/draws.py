@@ -15,7 +15,7 @@ from owo_env.link.settings import Link
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 Air = Mapping[str, NDArray[Any]]
-"""What a scenario tells of a block of rounds, :meth:`owo_env.scenarios.base.Stream.air`."""
+"""What a scenario tells of a block of rounds, its streams' ``air()``."""
 
 
 @dataclass
