@@ -18,7 +18,8 @@ class Figure:
         per_user: Whether there is one for each user, or class of users where the scenario has
             classes; the name then follows ``key``.
         last: Over how many of the last rounds the mean is taken; 0: over all.
-        form: ``"mean"``, ``"dB"`` (10 log10 of it) or ``"share"`` (of the slots of a round).
+        form: ``"mean"``, ``"dB"`` (10 log10 of it), ``"share"`` (of the slots of a round) or
+            ``"root"`` (of a squared error, in the problem's ``error_unit``; nothing without one).
     """
 
     key: str

@@ -52,6 +52,7 @@ from owo_agents.command.terminal import (
     stopping,
     summary,
 )
+from owo_agents.command.trace import trace
 from owo_agents.command.train_rl import train_rl
 from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
@@ -285,6 +286,7 @@ def record(
     console.print(f"{path}: {rounds} rounds of {scenario}")
 
 
+app.command("trace")(refusing()(trace))
 app.command("train-rl")(refusing()(train_rl))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +80,11 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     cells = [result.cell for result in results]
     agents = dict.fromkeys(cell.agent for cell in cells)
     columns = []
+    unit = next((_unit(result)[0] for result in results), "")
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
         for figure in vocabulary.figures(scenario, agents):
+            if figure.form == "root" and unit:
+                figure = replace(figure, title=f"{figure.title} {unit}")
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()
     return [m for m in distinct if any(m.of(result) is not None for result in results)]
@@ -108,6 +111,9 @@ def _mean(figure: Figure, name: str, result: Result) -> float | None:
     if not len(known):
         return None
     mean = float(known.mean())
+    if figure.form == "root":
+        _, scale = _unit(result)
+        return None if scale is None else scale * float(np.sqrt(max(mean, 0.0)))
     if figure.form == "dB":
         return 10 * float(np.log10(mean)) if mean > 0 else None
     return mean / result.problem["num_slots"] if figure.form == "share" else mean
@@ -121,6 +127,11 @@ def _series(result: Result, reads: str) -> Floats | None:
         l_max = _l_max(result)
         return None if l_max is None else l_max - result.utilities
     return result.extras.get(reads)
+
+
+def _unit(result: Result) -> tuple[str, float | None]:
+    """The unit of a run's errors, and what an error of 1 is in it; None where they have none."""
+    return result.problem.get("error_unit", ("", None))  # type: ignore[no-any-return]
 
 
 def _l_max(result: Result) -> float | None:
