@@ -28,7 +28,7 @@ def autocorrelation(profile: str, turns: ArrayLike) -> Floats:
     turns at 0.7 f_d.
 
     Args:
-        profile: One of :data:`owo_env.radio.profiles.NAMES`.
+        profile: One of ``profiles.NAMES``.
         turns: f_d τ, the largest Doppler shift times the lag; any shape.
     """
     los = profiles.LOS_POWERS[profiles.NAMES.index(profile)]
@@ -46,7 +46,7 @@ def best_nmse(
     :func:`autocorrelation`. Predicting zero has 1.
 
     Args:
-        profile: One of :data:`owo_env.radio.profiles.NAMES`.
+        profile: One of ``profiles.NAMES``.
         doppler: f_d in cycles a slot.
         snr_db: SNR of the estimates in dB.
         past: How many of the latest estimates the filter sees.

@@ -96,6 +96,7 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
+        warnings.filterwarnings("ignore", ".*wall to wall")  # the column below u_min shows it
         torch.manual_seed(torch_seed(cell.seed))  # some TorchJD aggregators draw from it
         env, agent = make_pair(cell)
         digest.check(cell, agents.entries, scenarios.entries, things=False)
