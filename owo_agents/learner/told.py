@@ -20,6 +20,7 @@ ENTRIES = {"weighted": "gradient", "per_user": "gradients", None: None}
 OFTEN = 3  # rounds that may end so by chance, less one
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def check(agent: Agent, obs: Observation, finite_gradients: bool = True) -> None:
     """Refuse a feedback that is of another shape than the agent's problem, or not finite.
 
