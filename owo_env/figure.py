@@ -31,3 +31,10 @@ class Figure:
     per_user: bool = False
     last: int = 0
     form: str = "mean"
+
+
+def spoken(seconds: float) -> str:
+    """A length of time for people: ``10 ms``."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+    unit, length = next((u for u in units if seconds >= u[1]), units[-1])
+    return f"{seconds / length:.6g} {unit}"

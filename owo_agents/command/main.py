@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +49,7 @@ from owo_agents.command.terminal import (
     pairs,
     refusing,
     say_set_aside,
+    say_warning,
     show,
     stopping,
     summary,
@@ -323,6 +325,7 @@ def main() -> None:
     Nothing is imported from the working folder, by itself or its workers, unless a call names it.
     """
     degrade()
+    warnings.showwarning = say_warning
     try:
         here = os.getcwd()
     except FileNotFoundError:

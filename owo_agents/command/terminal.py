@@ -85,6 +85,11 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def say_warning(message: Warning | str, *_: Any) -> None:
+    """A warning as one line, without the line of code that it comes from."""
+    errors.print(Text("warning", "yellow"), " ".join(str(message).split()))
+
+
 def say_set_aside(lines: Sequence[str]) -> None:
     """Say which foreign and damaged files were set aside."""
     for line in lines:

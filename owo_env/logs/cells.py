@@ -50,12 +50,6 @@ def seconds(argument: str, value: object) -> float:
     return found  # type: ignore[no-any-return]
 
 
-def spoken(length: float) -> str:
-    """A length of time for people: ``10 ms``."""
-    unit = next((u for u in ("s", "ms", "us") if length >= UNITS[u]), "ns")
-    return f"{length / UNITS[unit]:.6g} {unit.replace('u', 'µ')}"
-
-
 def missing(cell: object) -> bool:
     """Whether a cell says that there is nothing."""
     return cell is None or str(cell).strip().lower() in MISSING

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.logs.cells import Floats, spoken
+from owo_env.figure import spoken
+from owo_env.logs.cells import Floats
 from owo_env.logs.table import Table
 
 Integers = NDArray[np.int64]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.logs.cells import Floats, spoken
+from owo_env.figure import spoken
+from owo_env.logs.cells import Floats
 
 BEYOND = 0.9  # of users' rounds that the simplest prediction serves well enough to be proposed for
 REACH = 3.0  # u_max over u_min

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.figure import spoken
 from owo_env.logs import summary as sums
-from owo_env.logs.cells import Floats, seconds, spoken
+from owo_env.logs.cells import Floats, seconds
 from owo_env.logs.grid import Grid, Integers, Series, Spans, check_period, on_grid
 from owo_env.logs.rounds import RULE, Rounds, best_number, most_at_once, whole
 from owo_env.logs.table import Roles, Table, of_frame, read

@@ -180,6 +180,7 @@ class CsiPrediction(Measured):
             initial_model=np.zeros(self.past),
             model_bounds=(-2.0, 2.0),
             smoothness=max(user.smoothness(self.past) for user in self.users),
+            slot_ms=1e3 * self.grid.slot,
         )
         super().__init__(problem, adversary)
         for user in self.classes:

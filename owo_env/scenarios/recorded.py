@@ -104,6 +104,7 @@ class Recorded(Measured):
         given = l_max, utility_bounds, model_bounds, initial_model, smoothness
         settings = _settings(self.trace, given)
         power, L, x_1 = self._largest_power(), settings["smoothness"], settings["initial_model"]
+        unit, slot_ms = _units(self.trace)
         problem = Problem(
             num_users=users,
             dim=d,
@@ -113,7 +114,8 @@ class Recorded(Measured):
             initial_model=np.zeros(d) if x_1 is None else _array("initial_model", x_1, float),
             model_bounds=settings["model_bounds"],
             smoothness=2 * power if L is None else L,
-            error_unit=_error_unit(self.trace),
+            error_unit=unit,
+            slot_ms=slot_ms,
         )
         super().__init__(problem, adversary)
         self.rounds = None if checks.flag("repeat", repeat) else T
@@ -202,17 +204,18 @@ def _array(name: str, values: ArrayLike, least: Any = np.bool_) -> NDArray[Any]:
     return found.astype(np.result_type(found, least), copy=False)
 
 
-def _error_unit(trace: Trace) -> tuple[str, float] | None:
-    """Of the target, where the trace was made of a log."""
+def _units(trace: Trace) -> tuple[tuple[str, float] | None, float | None]:
+    """The target's unit and scale, and how long a slot is in ms, where it was made of a log."""
     if LOG not in trace.settings:
-        return None
+        return None, None
     try:
-        target = trace.settings[LOG]["target"]
-        return str(target["unit"]), checks.number("scale", target["scale"], low=0.0, open_low=True)
+        target, period = trace.settings[LOG]["target"], trace.settings[LOG]["period_s"]
+        scale = checks.number("scale", target["scale"], low=0.0, open_low=True)
+        return (str(target["unit"]), scale), 1e3 * checks.number("period_s", period, low=0.0)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"{trace.source}: settings say {LOG}={trace.settings[LOG]!r}: must have a target with "
-            f"a unit and a scale ({error!r})"
+            f"a unit and a scale, and period_s ({error!r})"
         ) from None
 
 

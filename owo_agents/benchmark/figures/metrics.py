@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,9 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     cells = [result.cell for result in results]
     agents = dict.fromkeys(cell.agent for cell in cells)
     columns = []
-    unit = next((_unit(result)[0] for result in results), "")
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
         for figure in vocabulary.figures(scenario, agents):
-            if figure.form == "root" and unit:
-                figure = replace(figure, title=f"{figure.title} {unit}")
+            figure = replace(figure, title=titled(figure, results))
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()
     return [m for m in distinct if any(m.of(result) is not None for result in results)]
@@ -102,7 +101,7 @@ def _metric(figure: Figure, name: str) -> Metric:
 
 def _mean(figure: Figure, name: str, result: Result) -> float | None:
     """The mean over the rounds in which there is one, in the figure's form; None without any."""
-    series = _series(result, figure.reads)
+    series = series_of(result, figure.reads)
     if series is None or series.ndim != 1 + figure.per_user or series.dtype.kind not in "fiub":
         return None
     values = by_class(result, series).get(name) if figure.per_user else series
@@ -110,16 +109,30 @@ def _mean(figure: Figure, name: str, result: Result) -> float | None:
     known = known[np.isfinite(known)]
     if not len(known):
         return None
-    mean = float(known.mean())
+    mean = formed(figure, result, known.mean())
+    return float(mean) if np.isfinite(mean) else None
+
+
+def formed(figure: Figure, result: Result, values: Any) -> Any:
+    """Values that a figure reads in the form in which it is shown; NaN where they have none."""
     if figure.form == "root":
-        _, scale = _unit(result)
-        return None if scale is None else scale * float(np.sqrt(max(mean, 0.0)))
+        scale = result.problem.get("error_unit", ("", np.nan))[1]
+        return scale * np.sqrt(np.maximum(values, 0.0))
     if figure.form == "dB":
-        return 10 * float(np.log10(mean)) if mean > 0 else None
-    return mean / result.problem["num_slots"] if figure.form == "share" else mean
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(values > 0, 10 * np.log10(values), np.nan)
+    return values / result.problem["num_slots"] if figure.form == "share" else values
 
 
-def _series(result: Result, reads: str) -> Floats | None:
+def titled(figure: Figure, results: Sequence[Result]) -> str:
+    """A figure's title, with the unit of its errors."""
+    if figure.form != "root":
+        return figure.title
+    unit = next((result.problem.get("error_unit", [""])[0] for result in results), "")
+    return f"{figure.title} {unit}".strip()
+
+
+def series_of(result: Result, reads: str) -> Floats | None:
     """What a figure is read from, (T,) or (T, K)."""
     if reads == "utilities":
         return result.utilities
@@ -127,11 +140,6 @@ def _series(result: Result, reads: str) -> Floats | None:
         l_max = _l_max(result)
         return None if l_max is None else l_max - result.utilities
     return result.extras.get(reads)
-
-
-def _unit(result: Result) -> tuple[str, float | None]:
-    """The unit of a run's errors, and what an error of 1 is in it; None where they have none."""
-    return result.problem.get("error_unit", ("", None))  # type: ignore[no-any-return]
 
 
 def _l_max(result: Result) -> float | None:

@@ -7,8 +7,9 @@ import io
 import numpy as np
 import pytest
 
+from owo_env.figure import spoken
 from owo_env.logs import trace_from
-from owo_env.logs.cells import seconds, spoken
+from owo_env.logs.cells import seconds
 from owo_env.logs.grid import on_grid
 from owo_env.logs.table import Roles, read
 
