@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.panel import Panel
@@ -85,7 +85,14 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def say_warning(message: Warning | str, *_: Any) -> None:
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning as one line, without the line of code that it comes from."""
     errors.print(Text("warning", "yellow"), " ".join(str(message).split()))
 

@@ -25,7 +25,7 @@ RMSE = Figure(
     "RMSE",
     "root mean squared error in the target's own unit",
     better=-1,
-    digits=4,
+    digits=2,
     reads="loss",
     per_user=True,
     form="root",

@@ -14,11 +14,7 @@ GLOSSARY = (
     ("utility", "how well a UE was served: l_max − loss, for example 1.25 − NMSE", "by class"),
     ("priority p", "how much a UE's gradient counts: a scheduler's weight", "weights, Σp"),
     ("fairness F", "what is maximized of the UEs' mean utilities; α = 1: proportional", "fairness"),
-    (
-        "fairest model in hindsight θ*",
-        "the one model best for F, had the round been known",
-        "oracle",
-    ),
+    ("fairest model θ*", "the one model best for F, had the round been known: hindsight", "oracle"),
     ("regret", "F of θ* less F reached; 0 is perfect, below 0 is possible", "regret"),
     ("certificate", "a bound on a round's regret by what was observed", "“Certificate”"),
     ("u_min", "the least utility that is reckoned with; below it theory is silent", "below u_min"),
@@ -39,8 +35,8 @@ def below(board: Board) -> str | None:
     u_min = board.results[0].problem["utility_bounds"][0]
     return (
         f"Mean utilities lie below u_min = {u_min:g} in a share of users' rounds: "
-        f"{', '.join(found)}. There F goes on along its tangent and theory says nothing. The step "
-        "is too long, or l_max or u_min does not suit these losses."
+        f"{', '.join(found)}. There F goes on along its tangent and theory says nothing: "
+        "an agent neglects users, its step is too long, or l_max or u_min do not suit the losses."
     )
 
 

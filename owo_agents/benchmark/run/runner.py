@@ -55,9 +55,8 @@ def validate(suite: Suite) -> None:
     finally:
         for (source, _), texts in heard.items():
             more = f" (and {len(texts) - 1} more such)" if len(texts) > 1 else ""
-            warnings.warn(
-                f"{source}: {texts[0]}{more}" if source else texts[0] + more, stacklevel=3
-            )
+            place = f"{source}: " if source else ""
+            warnings.warn(f"{place}{texts[0]}{more}", stacklevel=3)
 
 
 def _build(suite: Suite, heard: dict[tuple[str, str], list[str]]) -> None:
