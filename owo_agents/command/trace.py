@@ -66,6 +66,12 @@ def trace(
         int | None,
         typer.Option(help="Users at a time.", show_default="with which most is played"),
     ] = None,
+    absent: Annotated[
+        str,
+        typer.Option(
+            help="Absent users: leave-out plays rounds with all users there, mask plays all."
+        ),
+    ] = "leave-out",
     unit: Annotated[str, typer.Option(help="The target's unit, for reports.")] = "",
     time_unit: Annotated[
         str | None,
@@ -100,6 +106,7 @@ def trace(
         hold=hold,
         slots=slots,
         users=users,
+        absent=absent,
         unit=unit,
         time_unit=time_unit,
         align=align,

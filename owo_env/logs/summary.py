@@ -48,6 +48,7 @@ class Summary:
         period: Of a slot, in s.
         step: The median time between a user's rows in the log, in s.
         rule: Who plays in which round.
+        absent: The share of places and slots in which nobody has figures.
         unused: The share of the users' complete slots that are in no round.
         held: The share of the figures played that are held over a gap.
         target: The target's name.
@@ -73,6 +74,7 @@ class Summary:
     period: float
     step: float
     rule: str
+    absent: float
     unused: float
     held: float
     target: str
@@ -97,6 +99,7 @@ class Summary:
             f"trace: {self.rounds:,} rounds of {self.slots} slots of {spoken(self.period)}, "
             f"{self.places} users at a time ({self.played} in all), d = {self.dim}",
             f"who plays: {self.rule}",
+            f"absent: {self.absent:.1%} of the slots of these {self.places} places",
             f"not played: {self.unused:.1%} of the slots for which a user has all figures",
             f"held over gaps: {self.held:.2%} of the figures played",
         ]
@@ -119,30 +122,46 @@ class Summary:
         return "\n".join(self.lines())
 
 
+def by_round(values: Floats, active: NDArray[np.bool_]) -> Floats:
+    """Their mean over the slots in which a user has figures, (T, K); NaN without any."""
+    count = active.sum(axis=1)
+    total = np.where(active, values, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def predictions(
-    targets: Floats, now: Floats, classes: NDArray[np.str_] | None, scale: float
+    targets: Floats,
+    now: Floats,
+    active: NDArray[np.bool_],
+    classes: NDArray[np.str_] | None,
+    scale: float,
 ) -> dict[str, Predictions]:
     """The simplest predictions' errors, of all users and by class.
 
     Args:
         targets: Standardized, (T, m, K).
         now: The target's value when the prediction is made, likewise.
+        active: Where there is one, likewise.
         classes: (T, K), or None.
         scale: Of the target.
     """
-    mean, last = (np.mean(e**2, axis=1) for e in (targets, targets - now))
+    mean, last = (by_round(e**2, active) for e in (targets, targets - now))
+    there = active.any(axis=1)
 
     def of(which: NDArray[np.bool_]) -> Predictions:
+        which = which & there
         found = (float(scale * np.sqrt(losses[which].mean())) for losses in (mean, last))
         return Predictions(int(which.sum()), *found)
 
     everyone = {"all": of(np.ones(mean.shape, bool))}
     if classes is None:
         return everyone
-    return everyone | {str(name): of(classes == name) for name in np.unique(classes)}
+    return everyone | {str(name): of(classes == name) for name in np.unique(classes[there])}
 
 
-def proposed(targets: Floats, now: Floats) -> tuple[float, tuple[float, float]]:
+def proposed(
+    targets: Floats, now: Floats, active: NDArray[np.bool_]
+) -> tuple[float, tuple[float, float]]:
     """l_max and (u_min, u_max) from the simplest predictions.
 
     The better of the two predictions serves ``BEYOND`` of the users' rounds at a loss of at most
@@ -152,8 +171,10 @@ def proposed(targets: Floats, now: Floats) -> tuple[float, tuple[float, float]]:
     Args:
         targets: Standardized, (T, m, K).
         now: The target's value when the prediction is made, likewise.
+        active: Where there is one, likewise.
     """
-    losses = [np.mean(e**2, axis=1) for e in (targets, targets - now)]
+    there = active.any(axis=1)
+    losses = [by_round(e**2, active)[there] for e in (targets, targets - now)]
     better = min(losses, key=lambda loss: float(loss.mean()))
     worst = float(np.quantile(better, BEYOND)) or float(better.max())
     u_min = rounded(worst / (REACH - 1))

@@ -15,7 +15,16 @@ from owo_env.figure import spoken
 from owo_env.logs import summary as sums
 from owo_env.logs.cells import Floats, seconds
 from owo_env.logs.grid import Grid, Integers, Series, Spans, check_period, on_grid
-from owo_env.logs.rounds import RULE, Rounds, best_number, most_at_once, whole
+from owo_env.logs.rounds import (
+    PLACES,
+    RULES,
+    Rounds,
+    best_number,
+    masked,
+    most_at_once,
+    most_in_a_round,
+    whole,
+)
 from owo_env.logs.table import Roles, Table, of_frame, read
 from owo_env.scenarios import traces
 from owo_env.scenarios.least_squares.measured import Recording
@@ -47,16 +56,16 @@ class LogTrace(Arrays):
         settings: Mapping[str, Any],
         summary: sums.Summary,
     ) -> None:
-        super().__init__(summary.source, features, targets)
+        link = None if active.all() else {"active": active}
+        super().__init__(summary.source, features, targets, link)
         self.features, self.targets, self.user_class = features, targets, user_class
         self.user, self.active, self.settings, self.summary = user, active, settings, summary
 
     def _read(self, first: int, stop: int) -> Recording:
-        about = (
-            {} if self.user_class is None else {"user_class": self.user_class[first:stop].copy()}
-        )
         part = super()._read(first, stop)
-        return Recording(part.features, part.targets, about)
+        if self.user_class is not None:
+            part.about["user_class"] = self.user_class[first:stop].copy()
+        return part
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as a trace file.
@@ -103,6 +112,7 @@ def trace_from(
     hold: float | str = 0.0,
     slots: int = 64,
     users: int | None = None,
+    absent: str = "leave-out",
     unit: str = "",
     time_unit: float | str | None = None,
     align: bool = False,
@@ -128,7 +138,11 @@ def trace_from(
         hold: The longest gap, in s or such as ``"50ms"``, over which values are held; a user is
             absent where its figures are missing for longer.
         slots: m, the slots of a round.
-        users: K; default the number with which most is played.
+        users: K; default the number with which most is played, with masks the median number of
+            users in a round.
+        absent: What is done about absent users: ``"leave-out"`` plays rounds in which K users are
+            there throughout; ``"mask"`` plays all and marks who is absent when, so that they are
+            played over a link (docs/guide/on-the-air.md).
         unit: The target's unit, for reports.
         time_unit: Of times that are numbers, in s or such as ``"ms"``; default by their size (those
             since 1970), else seconds.
@@ -146,6 +160,7 @@ def trace_from(
     length = None if period is None else seconds("period", period) or None
     longest = seconds("hold", hold)
     given_unit = None if time_unit is None else seconds("time_unit", time_unit)
+    checks.one_of("absent", absent, RULES)
     if users is not None:
         checks.whole("users", users, low=2)
     if period is not None and length is None:
@@ -159,9 +174,11 @@ def trace_from(
     gap = int(longest / grid.period + 1e-6)
     check_period(grid, gap, table.source)
     spans = [one.complete(gap, horizon) for one in grid.users]
-    count = _number(table, grid, spans, slots, users)
-    rounds = whole(spans, slots, count)
-    return _made(table, grid, spans, rounds, horizon, unit, checks.flag("constant", constant))
+    count = _number(table, grid, spans, slots, users, absent)
+    rounds = (whole if absent == "leave-out" else masked)(spans, slots, count)
+    rule = f"{RULES[absent].format(users=count, slots=slots)}; {PLACES}"
+    constant = checks.flag("constant", constant)
+    return _made(table, grid, spans, rounds, rule, horizon, unit, constant)
 
 
 def _roles(
@@ -174,7 +191,9 @@ def _roles(
     return Roles(time, user, tuple(features), target, user_class)
 
 
-def _number(table: Table, grid: Grid, spans: list[Spans], slots: int, users: int | None) -> int:
+def _number(
+    table: Table, grid: Grid, spans: list[Spans], slots: int, users: int | None, absent: str
+) -> int:
     """K, which there must be."""
     if len(grid.users) < 2:
         raise ValueError(
@@ -182,6 +201,9 @@ def _number(table: Table, grid: Grid, spans: list[Spans], slots: int, users: int
             "share the model"
         )
     most, long = most_at_once(spans, slots), spoken(slots * grid.period)
+    usual = best_number(spans, slots)
+    if absent == "mask":
+        most, usual = most_in_a_round(spans, slots)
     if most < 2:
         stay = max((int((ends - starts).max()) for starts, ends in spans if len(starts)), default=0)
         raise ValueError(
@@ -193,7 +215,7 @@ def _number(table: Table, grid: Grid, spans: list[Spans], slots: int, users: int
         raise ValueError(
             f"users={users}: at most {most} are there at once for a round of {slots} slots ({long})"
         )
-    return best_number(spans, slots) if users is None else users
+    return usual if users is None else users
 
 
 def _made(
@@ -201,25 +223,28 @@ def _made(
     grid: Grid,
     spans: list[Spans],
     rounds: Rounds,
+    rule: str,
     horizon: int,
     unit: str,
     constant: bool,
 ) -> LogTrace:
     """Everything gathered, standardized and summed up."""
     roles, found = table.roles, _gathered(grid.users, rounds, horizon, table.roles)
-    mean, scale = found.targets.mean(), found.targets.std()
-    _varies(table.source, f"target {roles.target}", found.targets, scale)
-    targets, now = (found.targets - mean) / scale, (found.now - mean) / scale
-    means, scales = (f(found.features, axis=(0, 1, 2)) for f in (np.mean, np.std))
+    active = rounds.active
+    measured, seen = found.targets[active], found.features[active]
+    mean, scale = measured.mean(), measured.std()
+    _varies(table.source, f"target {roles.target}", measured, scale)
+    targets, now = (np.where(active, (v - mean) / scale, 0.0) for v in (found.targets, found.now))
+    means, scales = seen.mean(axis=0), seen.std(axis=0)
     for j, name in enumerate(roles.features):
-        _varies(table.source, f"feature {name}", found.features[..., j], scales[j])
-    x = (found.features - means) / scales
+        _varies(table.source, f"feature {name}", seen[:, j], scales[j])
+    x = np.where(active[..., None], (found.features - means) / scales, 0.0)
     if constant:
         x = np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
     classes = None
     if roles.user_class is not None:
         classes = np.array([*table.classes, "unknown"])[found.codes]
-    l_max, bounds = sums.proposed(targets, now)
+    l_max, bounds = sums.proposed(targets, now, active)
     T, m, users, d = x.shape
     complete = sum(int((ends - starts).sum()) for starts, ends in spans)
     said = sums.Summary(
@@ -236,13 +261,14 @@ def _made(
         dim=d,
         period=grid.period,
         step=grid.step,
-        rule=RULE.format(users=users, slots=m),
-        unused=1 - rounds.active.sum() / complete,
+        rule=rule,
+        absent=float(1 - active.mean()),
+        unused=1 - active.sum() / complete,
         held=found.held,
         target=roles.target,
         unit=unit,
         scale=float(scale),
-        predictions=sums.predictions(targets, now, classes, float(scale)),
+        predictions=sums.predictions(targets, now, active, classes, float(scale)),
         l_max=l_max,
         utility_bounds=bounds,
         zones=table.zones,
@@ -250,8 +276,8 @@ def _made(
     settings = {
         "l_max": l_max,
         "utility_bounds": list(bounds),
-        "model_bounds": _model_bounds(x, targets, classes),
-        "smoothness": 2 * float((x**2).sum(axis=-1).mean(axis=1).max()),
+        "model_bounds": _model_bounds(x, targets, active, classes),
+        "smoothness": 2 * float(np.nanmax(sums.by_round((x**2).sum(axis=-1), active))),
         "log": {
             "target": {
                 "name": roles.target,
@@ -269,7 +295,7 @@ def _made(
         },
     }
     names = np.array([one.name for one in grid.users])
-    return LogTrace(x, targets, classes, names[rounds.who], rounds.active, settings, said)
+    return LogTrace(x, targets, classes, names[rounds.who], active, settings, said)
 
 
 def _gathered(users: list[Series], rounds: Rounds, horizon: int, roles: Roles) -> _Figures:
@@ -286,9 +312,11 @@ def _gathered(users: list[Series], rounds: Rounds, horizon: int, roles: Roles) -
         ahead, later, _ = users[who].at(slots[t] + horizon)
         x[t, :, k], now[t, :, k], y[t, :, k] = values[..., columns], values[..., -1], ahead[..., -1]
         codes[t, k] = code[:, 0]
-        old = measured[..., columns] != slots[t][..., None]
-        held += int(old.sum()) + int((later[..., -1] != slots[t] + horizon).sum())
-    return _Figures(x, y, now, codes, held / (x.size + y.size))
+        there = rounds.active[t, :, k]
+        old = measured[there][:, columns] != slots[t][there][:, None]
+        held += int(old.sum() + (later[there][:, -1] != slots[t][there] + horizon).sum())
+    figures = rounds.active.sum() * (len(columns) + 1)
+    return _Figures(x, y, now, codes, held / float(figures))
 
 
 def _varies(source: str, what: str, values: Floats, scale: float) -> None:
@@ -299,14 +327,16 @@ def _varies(source: str, what: str, values: Floats, scale: float) -> None:
         )
 
 
-def _model_bounds(x: Floats, y: Floats, classes: NDArray[np.str_] | None) -> list[float]:
+def _model_bounds(
+    x: Floats, y: Floats, active: NDArray[np.bool_], classes: NDArray[np.str_] | None
+) -> list[float]:
     """Θ: a cube that holds twice the best models of all users and of each class; at least ±1."""
     every = np.ones((len(x), x.shape[2]), bool)
     groups = [every] if classes is None else [every, *(classes == c for c in np.unique(classes))]
     largest = 0.5
     for group in groups:
-        t, k = np.nonzero(group)
-        model = np.linalg.lstsq(x[t, :, k].reshape(-1, x.shape[-1]), y[t, :, k].ravel(), rcond=1e-6)
+        rows = active & group[:, None]
+        model = np.linalg.lstsq(x[rows], y[rows], rcond=1e-6)
         largest = max(largest, float(np.abs(model[0]).max()))
     bound = float(np.ceil(2 * largest))
     return [-bound, bound]

@@ -69,7 +69,7 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
         return {name: values[:, k] for k, name in enumerate(user_classes(result))}
     found = {}
     for name in user_classes(result):
-        mine = classes == name
+        mine = (classes == name) & ~np.isnan(values)
         count, total = mine.sum(axis=1), np.where(mine, values, 0.0).sum(axis=1)
         found[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return found
@@ -138,7 +138,10 @@ def series_of(result: Result, reads: str) -> Floats | None:
         return result.utilities
     if reads == "loss":
         l_max = _l_max(result)
-        return None if l_max is None else l_max - result.utilities
+        if l_max is None:
+            return None
+        jobs = result.extras.get("active_slots", 1)  # without a job there is no loss
+        return np.where(np.asarray(jobs) > 0, l_max - result.utilities, np.nan)
     return result.extras.get(reads)
 
 

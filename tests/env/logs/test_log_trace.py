@@ -200,3 +200,27 @@ def test_settings_of_a_log_that_say_nothing_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", features=x, targets=x[..., 0], settings=np.array(said))
     with pytest.raises(ValueError, match="must have a target with a unit and a scale"):
         owo_env.make_scenario("recorded", trace=tmp_path / "a.npz")
+
+
+def test_absent_users_become_masks(log, tmp_path):
+    """More rounds than without, on the air; errors are of those who are there."""
+    trace = trace_from(log, **COLUMNS, hold="50ms", slots=32, users=6, absent="mask")
+    whole = trace_from(log, **COLUMNS, hold="50ms", slots=32, users=6)
+    assert trace.summary.rounds > whole.summary.rounds
+    assert trace.summary.unused < whole.summary.unused
+    assert 0 < trace.summary.absent < 0.5 and not trace.active.all()
+    assert (trace.features[~trace.active][:, :-1] == 0).all()
+    trace.write(tmp_path / "cell.npz")
+    records = []
+    for given in (trace, tmp_path / "cell.npz"):
+        env = gym.make("AIRAN-FairMTL-v0", scenario="recorded", trace=given)
+        agent = owo_agents.make("owo-fmtl", env)
+        records.append(list(owo_agents.play(env, agent, 6, seed=0)))
+    for t, (one, two) in enumerate(zip(*records)):
+        np.testing.assert_array_equal(one.utilities, two.utilities)
+        np.testing.assert_array_equal(one.extras["active_slots"], trace.active[t].sum(axis=0))
+        assert one.regret == two.regret
+    with pytest.raises(ValueError, match="users=10: at most"):
+        trace_from(log, **COLUMNS, slots=32, users=10, absent="mask")
+    with pytest.raises(ValueError, match="unknown absent 'masks': did you mean 'mask'"):
+        trace_from(log, **COLUMNS, absent="masks")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owo_env.logs.grid import on_grid, shared
-from owo_env.logs.rounds import best_number, most_at_once, whole
+from owo_env.logs.rounds import best_number, masked, most_at_once, most_in_a_round, whole
 from owo_env.logs.table import Roles, of_frame
 
 ROLES = Roles("time", "ue", ("a",), "b")
@@ -146,6 +146,29 @@ def test_rounds_are_those_of_the_rule(drawn, users):
             if len(new) and len(others):  # nobody who waits has played less
                 assert played[new].max() <= played[others].min()
         played[who] += 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(presences(), st.integers(2, 4))
+def test_masks_say_who_is_there(drawn, users):
+    """Rounds one after the other from the first slot on; nobody there is left out for an empty
+    place, and no mask says more or less than the log."""
+    there, m = drawn
+    spans = spans_of(there)
+    rounds = masked(spans, m, users)
+    begin = int(np.argmax(there.any(axis=0)))
+    padded = np.pad(there[:, begin:], ((0, 0), (0, m)))
+    windows = padded[:, : padded.shape[1] // m * m].reshape(len(there), -1, m)
+    some = windows.any(axis=2).T
+    assert rounds.first.tolist() == [begin + m * w for w in range(len(some)) if some[w].sum() >= 2]
+    most = [some[w].sum() for w in range(len(some))]
+    assert most_in_a_round(spans, m)[0] == max(most, default=0)
+    for t, first in enumerate(rounds.first):
+        w = (first - begin) // m
+        for k in np.flatnonzero(rounds.active[t].any(axis=0)):
+            np.testing.assert_array_equal(rounds.active[t, :, k], windows[rounds.who[t, k], w])
+        seated = rounds.who[t, rounds.active[t].any(axis=0)]
+        assert len(set(seated)) == len(seated) == min(users, some[w].sum())
 
 
 def test_the_number_with_which_most_is_played():
