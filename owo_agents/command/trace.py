@@ -69,9 +69,9 @@ def trace(
     absent: Annotated[
         str,
         typer.Option(
-            help="Absent users: leave-out plays rounds with all users there, mask plays all."
+            help="Absent users: mask plays all rounds, leave-out those with all users there."
         ),
-    ] = "leave-out",
+    ] = "mask",
     unit: Annotated[str, typer.Option(help="The target's unit, for reports.")] = "",
     time_unit: Annotated[
         str | None,

@@ -112,7 +112,7 @@ def trace_from(
     hold: float | str = 0.0,
     slots: int = 64,
     users: int | None = None,
-    absent: str = "leave-out",
+    absent: str = "mask",
     unit: str = "",
     time_unit: float | str | None = None,
     align: bool = False,
@@ -138,11 +138,11 @@ def trace_from(
         hold: The longest gap, in s or such as ``"50ms"``, over which values are held; a user is
             absent where its figures are missing for longer.
         slots: m, the slots of a round.
-        users: K; default the number with which most is played, with masks the median number of
-            users in a round.
-        absent: What is done about absent users: ``"leave-out"`` plays rounds in which K users are
-            there throughout; ``"mask"`` plays all and marks who is absent when, so that they are
-            played over a link (docs/guide/on-the-air.md).
+        users: K; default the median number of users in a round, and where absent ones are left out
+            that with which most is played.
+        absent: What is done about absent users: ``"mask"`` plays all rounds and marks who is absent
+            when, so that they are played over a link (docs/guide/on-the-air.md); ``"leave-out"``
+            plays rounds in which K users are there throughout.
         unit: The target's unit, for reports.
         time_unit: Of times that are numbers, in s or such as ``"ms"``; default by their size (those
             since 1970), else seconds.

@@ -22,6 +22,7 @@ COLUMNS = {
     "target": "throughput_mbps",
     "unit": "Mbit/s",
     "period": "10ms",
+    "absent": "leave-out",
 }
 
 
@@ -66,7 +67,14 @@ def test_figures_are_the_logs_own_once_scales_are_taken_off(example):
     }
     ahead = 3
     trace = trace_from(
-        frame, time="time", user="ue", features=["rate"], target="rate", horizon=ahead, slots=10
+        frame,
+        time="time",
+        user="ue",
+        features=["rate"],
+        target="rate",
+        horizon=ahead,
+        slots=10,
+        absent="leave-out",
     )
     log = trace.settings["log"]
     at, by = log["features"]["rate"]["mean"], log["features"]["rate"]["scale"]
@@ -147,7 +155,7 @@ def told(log, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = [f"--{k} {v}" for k, v in (("time", "time"), ("user", "rnti"), ("class", "class"))]
     words += ["--features snr_db,cqi,throughput_mbps --target throughput_mbps --unit Mbit/s"]
-    words += ["--period 10ms --hold 50ms --slots 32 --users 4 --out cell.npz"]
+    words += ["--period 10ms --hold 50ms --slots 32 --users 4 --absent leave-out --out cell.npz"]
     done = owo(f"trace {log} {' '.join(words)}")
     assert done.exit_code == 0, done.output
     return done.output
@@ -204,7 +212,8 @@ def test_settings_of_a_log_that_say_nothing_are_refused(tmp_path):
 
 def test_absent_users_become_masks(log, tmp_path):
     """More rounds than without, on the air; errors are of those who are there."""
-    trace = trace_from(log, **COLUMNS, hold="50ms", slots=32, users=6, absent="mask")
+    masks = {**COLUMNS, "absent": "mask"}
+    trace = trace_from(log, **masks, hold="50ms", slots=32, users=6)
     whole = trace_from(log, **COLUMNS, hold="50ms", slots=32, users=6)
     assert trace.summary.rounds > whole.summary.rounds
     assert trace.summary.unused < whole.summary.unused
@@ -221,6 +230,6 @@ def test_absent_users_become_masks(log, tmp_path):
         np.testing.assert_array_equal(one.extras["active_slots"], trace.active[t].sum(axis=0))
         assert one.regret == two.regret
     with pytest.raises(ValueError, match="users=10: at most"):
-        trace_from(log, **COLUMNS, slots=32, users=10, absent="mask")
+        trace_from(log, **masks, slots=32, users=10)
     with pytest.raises(ValueError, match="unknown absent 'masks': did you mean 'mask'"):
-        trace_from(log, **COLUMNS, absent="masks")
+        trace_from(log, **{**COLUMNS, "absent": "masks"})

@@ -58,7 +58,8 @@ def dated(zone=None, form="%Y-%m-%dT%H:%M:%S.%f"):
 
 
 def made(log, **settings):
-    return trace_from(log, **{**ROLES, "slots": 8, "users": 3, "period": "10ms", **settings})
+    known = {"slots": 8, "users": 3, "period": "10ms", "absent": "leave-out"}
+    return trace_from(log, **{**ROLES, **known, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,7 @@ def test_a_layout_of_other_people(tmp_path):
         target="tx_brate downlink [Mbps]",
         period="250ms",
         slots=16,
+        absent="leave-out",
     )
     assert trace.features.shape == (3, 16, 3, 3)
     assert set(trace.user_class[0]) == {"0", "1"}
