@@ -25,13 +25,20 @@ agents:
   srl:
   frozen:
   oracle:
-  single-task:
+  {last}
 experiments:
   {name}:
     title: "{title}"
     scenario: recorded
     settings: {{trace: {trace}}}
 """
+
+
+# Of its last agent: who cannot play over a link, and the control there.
+WITHOUT_LINK, WITH_LINK = (
+    "single-task:",
+    "owo-fmtl as heard: {agent: owo-fmtl, participation: as-heard}",
+)
 
 
 def trace(
@@ -128,6 +135,7 @@ def trace(
         users=said.places,
         rounds=said.rounds,
         slots=said.slots,
+        last=WITHOUT_LINK if made.active.all() else WITH_LINK,
     )
     files.write(suite, text)
     for line in said.lines():

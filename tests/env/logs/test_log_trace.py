@@ -233,3 +233,16 @@ def test_absent_users_become_masks(log, tmp_path):
         trace_from(log, **masks, slots=32, users=10)
     with pytest.raises(ValueError, match="unknown absent 'masks': did you mean 'mask'"):
         trace_from(log, **{**COLUMNS, "absent": "masks"})
+
+
+def test_the_suite_is_one_that_the_trace_can_play(log, tmp_path, monkeypatch):
+    """Over a link too: each of its agents plays a round."""
+    monkeypatch.chdir(tmp_path)
+    words = "--time time --user rnti --features snr_db,throughput_mbps --target throughput_mbps"
+    done = owo(f"trace {log} {words} --period 10ms --hold 50ms --slots 8 --out cell.npz")
+    assert done.exit_code == 0, done.output
+    chosen = suite.load("cell.yaml")
+    assert "owo-fmtl as heard" in chosen.experiments[0].agents
+    for cell in chosen.cells():
+        env, agent = make_pair(cell)
+        next(iter(owo_agents.play(env, agent, 1, seed=0)))
