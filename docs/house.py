@@ -16,6 +16,7 @@ from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import stringify_annotation
 
 import owo_agents
+import owo_env
 from owo_agents.registry import registry
 
 NAME = re.compile(r"owo_(env|agents)(\.\w+)+")
@@ -99,8 +100,9 @@ def find_by_last_name(app: Sphinx, env: Any, node: Any, inner: nodes.Element) ->
 
 def load_public(*_: Any) -> None:
     """What a package imports when it is first asked for, autodoc would not see."""
-    for name in owo_agents.__all__:
-        setattr(owo_agents, name, getattr(owo_agents, name))
+    for package in (owo_env, owo_agents):
+        for name in package.__all__:
+            setattr(package, name, getattr(package, name))
 
 
 def as_written(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: Any) -> None:

@@ -3,12 +3,17 @@
 Importing this package registers ``AIRAN-FairMTL-v0``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import gymnasium as gym
 
 from owo_env.env import AIRANEnv
 from owo_env.problem import Problem
 from owo_env.scenarios import Scenario, Stream, make_scenario, registry
 from owo_env.vector_env import AIRANVectorEnv
+
+if TYPE_CHECKING:
+    from owo_env.logs import trace_from
 
 register_scenario = registry.register
 scenario_names = registry.names
@@ -28,4 +33,14 @@ __all__ = [
     "make_scenario",
     "register_scenario",
     "scenario_names",
+    "trace_from",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``trace_from``, which is loaded when it is first asked for."""
+    if name != "trace_from":
+        raise AttributeError(f"module 'owo_env' has no attribute {name!r}")
+    from owo_env.logs import trace_from
+
+    return trace_from

@@ -18,7 +18,8 @@ class Figure:
         per_user: Whether there is one for each user, or class of users where the scenario has
             classes; the name then follows ``key``.
         last: Over how many of the last rounds the mean is taken; 0: over all.
-        form: ``"mean"``, ``"dB"`` (10 log10 of it) or ``"share"`` (of the slots of a round).
+        form: ``"mean"``, ``"dB"`` (10 log10 of it), ``"share"`` (of the slots of a round) or
+            ``"root"`` (of a squared error, in the problem's ``error_unit``; nothing without one).
     """
 
     key: str
@@ -30,3 +31,10 @@ class Figure:
     per_user: bool = False
     last: int = 0
     form: str = "mean"
+
+
+def spoken(seconds: float) -> str:
+    """A length of time for people: ``10 ms``."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+    unit, length = next((u for u in units if seconds >= u[1]), units[-1])
+    return f"{seconds / length:.6g} {unit}"

@@ -38,6 +38,9 @@ class Problem:
         gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W and utilities ≥ u_min; None
             means unknown. By default it follows from L: a non-negative loss has ‖∇ℓ‖² ≤ 2Lℓ,
             which is at most 2L(l_max − u_min).
+        error_unit: (name, s) where losses are squared errors with a unit: a loss of 1 is an error
+            of s in that unit. None: they have none.
+        slot_ms: How long a slot lasts, in ms; None where it has no length.
         convex: Whether every loss is convex in the model, as the theory wants it.
         hindsight: Whether the last ``info`` of a round reveals ``fairest_model`` (eq. 2).
         link: How users are heard; None: every user, in every slot, at once and exactly.
@@ -58,6 +61,8 @@ class Problem:
     diameter: float | None = None
     smoothness: float | None = None
     gradient_bound: float | None = None
+    error_unit: tuple[str, float] | None = None
+    slot_ms: float | None = None
     convex: bool = False
     hindsight: bool = False
     link: Link | None = None

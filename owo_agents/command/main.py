@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,10 +49,12 @@ from owo_agents.command.terminal import (
     pairs,
     refusing,
     say_set_aside,
+    say_warning,
     show,
     stopping,
     summary,
 )
+from owo_agents.command.trace import trace
 from owo_agents.command.train_rl import train_rl
 from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
@@ -285,6 +288,7 @@ def record(
     console.print(f"{path}: {rounds} rounds of {scenario}")
 
 
+app.command("trace")(refusing()(trace))
 app.command("train-rl")(refusing()(train_rl))
 
 
@@ -321,6 +325,7 @@ def main() -> None:
     Nothing is imported from the working folder, by itself or its workers, unless a call names it.
     """
     degrade()
+    warnings.showwarning = say_warning
     try:
         here = os.getcwd()
     except FileNotFoundError:

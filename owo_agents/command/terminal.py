@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.panel import Panel
@@ -83,6 +83,18 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"{option} {text!r}: {value!r} is no YAML value ({error})") from error
     return found
+
+
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line, without the line of code that it comes from."""
+    errors.print(Text("warning", "yellow"), " ".join(str(message).split()))
 
 
 def say_set_aside(lines: Sequence[str]) -> None:

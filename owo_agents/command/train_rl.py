@@ -64,7 +64,8 @@ def train_rl(
     if interrupted:
         console.print("interrupted: the best policy is kept; --resume goes on from the checkpoint")
     _compare(training, folder)
-    play = shlex.join(["owo", "run", "--scenario", scenario, "--agent", f"rl:{folder}"])
+    given = [word for one in set_ or () for word in ("--set", one)]
+    play = shlex.join(["owo", "run", "--scenario", scenario, *given, "--agent", f"rl:{folder}"])
     console.print(f"play it with: {play}", highlight=False, soft_wrap=True)
     if interrupted:
         raise typer.Exit(130)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from owo_agents.agent import Action, Agent, Floats, Info, Observation, misfit
+from owo_agents.learner import told
 from owo_agents.learner.initialization import TARGETS, Initialization
 from owo_agents.learner.participation import make_participation
 from owo_agents.learner.step import ModelStep
@@ -82,6 +83,7 @@ class Learner(Agent):
         self.model: Floats = self.problem.initial_model
         self.weights: Floats = np.array([])
         self._slot: int | None = None  # none before the first round
+        self._walls = told.Walls(self.problem)
 
     @property
     def learning_rate(self) -> float | None:  # type: ignore[override]
@@ -103,6 +105,7 @@ class Learner(Agent):
         self.step.begin_round(self.model)
         if self.participation is not None:
             self.participation.begin_round(batch)
+        self._walls.begin_round(self.model)
         self._slot = 0
         self._sum = np.zeros_like(self.model) if self.target == "avg" else None
 
@@ -115,6 +118,7 @@ class Learner(Agent):
         """θ by eq. 5 and p by eq. 9 for the next slot, both from the values before."""
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        self.hear(obs)
         if self._sum is not None:
             self._sum = self._sum + self.model
         self._slot += 1
@@ -123,6 +127,11 @@ class Learner(Agent):
             arrived = self._slot - self._delay
             self.weights = self.weighting.update(self.weights, obs["utilities"], arrived)
         self.model = model
+        self._walls.step(model)
+
+    def hear(self, obs: Observation) -> None:
+        """Refuse a feedback from which nothing can be learned."""
+        told.check(self, obs)
 
     def direction(self, obs: Observation) -> Floats:
         """The ascent direction that the model step follows."""
@@ -149,10 +158,11 @@ class Learner(Agent):
                     "(by Gymnasium's TimeLimit?)"
                 )
             target = info["fairest_model"]
-        elif self._sum is not None:
-            target = (self._sum / (self._slot or 1)).astype(self.model.dtype)
+        elif self._sum is not None and self._slot:
+            target = (self._sum / self._slot).astype(self.model.dtype)
         else:
             target = self.model
+        self._walls.end_round(self)
         self.weighting.end_round()
         self.step.end_round(target)
         self.initialization.end_round(target)

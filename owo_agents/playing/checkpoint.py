@@ -105,7 +105,7 @@ def resume(
 def save(
     path: str | Path,
     config: Mapping[str, Any],
-    env: gym.Env[Any, Any],
+    env: gym.Env[Any, Any] | None,
     agent: Agent,
     records: Sequence[RoundRecord],
 ) -> None:
@@ -114,7 +114,8 @@ def save(
     Args:
         path: Its file.
         config: All that decides the run, in plain JSON values.
-        env: The environment: its stream, with the users' heads and random state.
+        env: The environment: its stream, with the users' heads and random state; None where an
+            agent learns without one.
         agent: The agent: model, weights, and what else it carries.
         records: Those of all rounds so far; the models in them are not kept. What a checkpoint
             of this configuration has already is not written again.
@@ -133,7 +134,7 @@ def save(
     state = {
         "format": FORMAT,
         "config": config,
-        "env": _unwrapped(env).state_dict(),
+        "env": {} if env is None else _unwrapped(env).state_dict(),
         "agent": agent.state_dict(),
         "torch": torch.get_rng_state().numpy(),  # some agents draw from the global generator
         "records": {
@@ -151,7 +152,7 @@ def save(
 
 
 def load(
-    path: str | Path, config: Mapping[str, Any], env: gym.Env[Any, Any], agent: Agent
+    path: str | Path, config: Mapping[str, Any], env: gym.Env[Any, Any] | None, agent: Agent
 ) -> list[RoundRecord]:
     """Put ``env`` and ``agent`` where the checkpoint left them; the rounds' records so far.
 
@@ -166,7 +167,8 @@ def load(
     if differing:
         raise ValueError(f"{path} is a checkpoint of another configuration: {differing}")
     records = _recorded(path.with_suffix(RECORDS), state["records"])
-    _unwrapped(env).load_state_dict(state["env"])
+    if env is not None:
+        _unwrapped(env).load_state_dict(state["env"])
     agent.load_state_dict(state["agent"])
     torch.set_rng_state(torch.from_numpy(state["torch"]))
     return records

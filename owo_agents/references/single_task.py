@@ -141,5 +141,8 @@ class SingleTask(Learner):
         users = np.full(self.problem.num_users, obs["slot"])  # a batch of K streams
         super().begin_round({**obs, "slot": users}, info)
 
+    def hear(self, obs: Observation) -> None:
+        """The copies' feedback, a row a user."""
+
     def act(self, obs: Observation, info: Info) -> Action:
         return {**super().act(obs, info), "weights": self.weights.sum(axis=-1)}

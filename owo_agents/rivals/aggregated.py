@@ -17,6 +17,7 @@ import torch
 from typing_extensions import Unpack
 
 from owo_agents.agent import Floats, Info, Observation
+from owo_agents.learner import told
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
@@ -120,6 +121,9 @@ class Aggregated(PerUser):
     def begin_round(self, obs: Observation, info: Info) -> None:
         super().begin_round(obs, info)
         self._counts = {name: np.zeros(np.shape(obs["slot"]), int) for name in self._counted}
+
+    def hear(self, obs: Observation) -> None:
+        told.check(self, obs, finite_gradients=False)
 
     def combine(self, gradients: Floats, utilities: Floats) -> tuple[Floats, Floats]:
         direction = np.zeros(gradients.shape[:-2] + gradients.shape[-1:], gradients.dtype)

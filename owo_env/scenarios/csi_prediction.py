@@ -15,11 +15,12 @@ from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.radio import profiles
 from owo_env.radio.channel import Grid, channels, complex_normal
+from owo_env.radio.numerology import CARRIER_GHZ, observed
+from owo_env.radio.predictable import best_nmse
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 
-PAST = 4  # P, the latest estimates that the filter sees
 RARE = 3.0  # standard deviations that are reckoned with
-GRID = Grid()
+FAR = 1 / 3  # of the coherence time 1/f_d: J0(2π/3) = .17 is left of the correlation there
 NMSE = Figure(
     "nmse_db",
     "NMSE dB",
@@ -65,25 +66,20 @@ class User:
         checks.number("speed_spread_kmh", self.speed_spread_kmh, low=0.0)
         checks.number("snr_db", self.snr_db, low=-60.0)
         checks.number("snr_spread_db", self.snr_spread_db, low=0.0)
-        top = float(GRID.doppler((self.speed_kmh + RARE * self.speed_spread_kmh) / 3.6))
-        if top * GRID.slot > 0.5:
-            warnings.warn(
-                f"user {self.name!r}: a Doppler shift of up to {top:.0f} Hz is above "
-                f"{0.5 / GRID.slot:.0f} Hz, half the slot rate, and is aliased",
-                stacklevel=2,
-            )
 
-    @property
-    def smoothness(self) -> float:
+    def smoothness(self, past: int) -> float:
         """L of the user's loss in a mean slot: 2P(1 + 10^(−SNR/10)), at the mean SNR.
 
         That is the trace of the Hessian, of a channel of unit power and noise. Its largest
         eigenvalue is at most 2(P + 10^(−SNR/10)), since noise is white; where the SNR spreads so
         far that this is more at three standard deviations below, it is what is returned.
+
+        Args:
+            past: P, how many estimates the filter sees.
         """
         worst = self.snr_db - RARE * self.snr_spread_db
         mean, lowest = (10 ** (-snr_db / 10) for snr_db in (self.snr_db, worst))
-        return 2 * max(PAST * (1 + mean), PAST + lowest)
+        return 2 * max(past * (1 + mean), past + lowest)
 
 
 USERS: dict[str, User] = {
@@ -97,12 +93,13 @@ class CsiPrediction(Measured):
     """Next-slot channel prediction: least squares, d = P = 4 real taps, Θ = [−2, 2]⁴, x_1 = 0.
 
     A user sees its P latest noisy channel estimates on 16 subcarriers 360 kHz apart and predicts
-    the true channel of the next slot, 0.5 ms later at 3.5 GHz; the loss is the mean of
-    |h − θᵀx|² over subcarriers. A user's true channel has mean power 1 in every round, so that
-    the loss is an NMSE, and predicting zero costs 1.
+    the true channel of the next slot, 0.5 ms later at 3.5 GHz (all of which can be set); the loss
+    is the mean of |h − θᵀx|² over subcarriers. A user's true channel has mean power 1 in every
+    round, so that the loss is an NMSE, and predicting zero costs 1.
 
     ``smoothness`` is that of the worst user's mean slot; fading exceeds it in single slots (2% of
-    them). ``gradient_bound`` holds where utilities are at least u_min.
+    them). ``gradient_bound`` holds where utilities are at least u_min. A user whose channel turns
+    so fast that nothing is left to predict is warned of, with the least NMSE that theory allows.
 
     Args:
         num_slots: m.
@@ -118,8 +115,19 @@ class CsiPrediction(Measured):
             ⌊√m⌋ slots.
         l_max: Utility is l_max − loss.
         utility_bounds: (u_min, u_max) of the dual space.
+        carrier_ghz: Carrier frequency in GHz, at most 100.
+        subcarrier_spacing_khz: Distance between observed subcarriers in kHz; default one in each
+            resource block, 180·2^μ kHz.
+        subcarriers: How many subcarriers are observed.
+        slot_ms: Time from one estimate to the next in ms; default a slot, 2^−μ ms.
+        numerology: 3GPP's μ, 0 to 6; ``slot_ms`` and ``subcarrier_spacing_khz`` must then be whole
+            multiples of its slot, 2^−μ ms, and its subcarrier spacing, 15·2^μ kHz. Without it the
+            defaults are those of μ = 1, and any figures are taken.
+        past: P = d, how many of the latest estimates the filter sees, one a slot.
+        horizon: How many slots ahead it predicts.
 
     Attributes:
+        grid: Where channels are observed.
         users: The users, before any drift or shuffle.
         classes: Their distinct classes, in order of appearance.
 
@@ -143,7 +151,17 @@ class CsiPrediction(Measured):
         adversary: str = "none",
         l_max: float = 1.25,
         utility_bounds: tuple[float, float] = (0.4, 1.25),
+        carrier_ghz: float = CARRIER_GHZ,
+        subcarrier_spacing_khz: float | None = None,
+        subcarriers: int = 16,
+        slot_ms: float | None = None,
+        numerology: int | None = None,
+        past: int = 4,
+        horizon: int = 1,
     ) -> None:
+        self.grid = observed(carrier_ghz, subcarrier_spacing_khz, subcarriers, slot_ms, numerology)
+        self.past = checks.whole("past", past, low=1)
+        self.horizon = checks.whole("horizon", horizon, low=1)
         self.users = _users(mix, num_users, users)
         self.classes = tuple(dict.fromkeys(self.users))
         self.shuffle = checks.flag("shuffle", shuffle)
@@ -155,15 +173,18 @@ class CsiPrediction(Measured):
             raise ValueError(f"users: different classes must have different names, got {names}")
         problem = Problem(
             num_users=len(self.users),
-            dim=PAST,
+            dim=self.past,
             num_slots=num_slots,
             utility_bounds=utility_bounds,
             l_max=l_max,
-            initial_model=np.zeros(PAST),
+            initial_model=np.zeros(self.past),
             model_bounds=(-2.0, 2.0),
-            smoothness=max(user.smoothness for user in self.users),
+            smoothness=max(user.smoothness(self.past) for user in self.users),
+            slot_ms=1e3 * self.grid.slot,
         )
         super().__init__(problem, adversary)
+        for user in self.classes:
+            _warn_of_speed(user, self.grid, self.past, self.horizon)
         if not (self.shuffle or self.drift):
             self.user_classes = [user.name for user in self.users]
         self._start = np.array([self.classes.index(user) for user in self.users])
@@ -177,23 +198,26 @@ class CsiPrediction(Measured):
         return self._names.tolist()
 
     def measure(self, rng: np.random.Generator, first_round: int) -> Recording:
-        rounds, m = self.rounds_per_block, self.problem.num_slots
+        rounds, m, past = self.rounds_per_block, self.problem.num_slots, self.past
         places = self._places(rng, first_round + np.arange(rounds))
         who = places.ravel()
         delay_ns, speed_kmh, speed_spread, snr_db, snr_spread = self._numbers[:, who]
         speed = (speed_kmh + speed_spread * rng.standard_normal(who.size)) / 3.6
         snr_db += snr_spread * rng.standard_normal(who.size)
-        # (rounds·K, P + m, subcarriers)
-        h = channels(rng, GRID, self._profile[who], 1e-9 * delay_ns, speed, PAST + m)
+        seen = past + m - 1  # slots whose channels are estimated
+        # (rounds·K, seen + horizon, subcarriers)
+        h = channels(
+            rng, self.grid, self._profile[who], 1e-9 * delay_ns, speed, seen + self.horizon
+        )
         h /= np.sqrt(np.mean(h.real**2 + h.imag**2, axis=(1, 2), keepdims=True))
-        noise = complex_normal(rng, (who.size, PAST + m - 1, GRID.subcarriers))
+        noise = complex_normal(rng, (who.size, seen, self.grid.subcarriers))
         noise *= (10 ** (-snr_db / 20)).astype(np.float32)[:, None, None]
-        noise += h[:, :-1]
-        past = np.lib.stride_tricks.sliding_window_view(noise, PAST, axis=1)[..., ::-1]
-        shape = (rounds, -1, m, GRID.subcarriers)
+        noise += h[:, :seen]
+        windows = np.lib.stride_tricks.sliding_window_view(noise, past, axis=1)[..., ::-1]
+        shape = (rounds, -1, m, self.grid.subcarriers)
         return Recording(
-            features=past.reshape(*shape, PAST).swapaxes(1, 2),
-            targets=h[:, PAST:].reshape(shape).swapaxes(1, 2),
+            features=windows.reshape(*shape, past).swapaxes(1, 2),
+            targets=h[:, -m:].reshape(shape).swapaxes(1, 2),
             about={"user_class": self._names[places], "_snr_db": snr_db.reshape(rounds, -1)},
         )
 
@@ -230,3 +254,26 @@ def _user(user: str | Mapping[str, Any]) -> User:
     if not isinstance(user, str) or user not in USERS:
         raise checks.unknown("user", user, USERS)
     return USERS[user]
+
+
+def _warn_of_speed(user: User, grid: Grid, past: int, horizon: int) -> None:
+    """Say so where a user's channel is aliased, or turns too far until what is predicted."""
+    typical, top = (
+        float(grid.doppler((user.speed_kmh + spreads * user.speed_spread_kmh) / 3.6))
+        for spreads in (0, RARE)
+    )
+    said = []
+    if top * grid.slot > 0.5:
+        said.append(
+            f"a Doppler shift of up to {top:.0f} Hz is above {0.5 / grid.slot:.0f} Hz, half the "
+            "slot rate, and is aliased"
+        )
+    if typical * grid.slot * horizon > FAR:
+        best = best_nmse(user.profile, typical * grid.slot, user.snr_db, past, horizon)
+        said.append(
+            f"it is to be predicted {1e3 * grid.slot * horizon:g} ms ahead, beyond a third of its "
+            f"coherence time 1/f_d = {1e3 / typical:.2g} ms: the best filter of {past} estimates, "
+            f"made for this user alone, has an NMSE of {10 * np.log10(best):.2f} dB"
+        )
+    if said:
+        warnings.warn(f"user {user.name!r}: {'; '.join(said)}", stacklevel=3)

@@ -12,13 +12,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
+from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Integers
 from owo_env.scenarios.least_squares.base import SLOTS_PER_BLOCK
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.traces import Arrays, Trace, open_trace
-from owo_env.scenarios.traces.trace import SETTINGS
+from owo_env.scenarios.traces.trace import LOG, SETTINGS
 
+RMSE = Figure(
+    "rmse",
+    "RMSE",
+    "root mean squared error in the target's own unit",
+    better=-1,
+    digits=2,
+    reads="loss",
+    per_user=True,
+    form="root",
+)
 ORDERS = ("replay", "window", "shuffled")
 
 
@@ -30,9 +41,9 @@ class Recorded(Measured):
     gives it.
 
     Args:
-        trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md); or else give
-            ``features`` and ``targets``. What the file says of the settings below holds unless
-            given here.
+        trace: A file, ``.npz`` or ``.parquet`` (docs/scenarios/recorded.md), or what
+            :func:`owo_env.trace_from` made of a log; or else give ``features`` and ``targets``.
+            What it says of the settings below holds unless given here.
         features: x, real or complex, shape (T, m, K, S, d), or (T, m, K, d) for one sample a slot.
         targets: y, likewise, shape (T, m, K, S) or (T, m, K).
         active: Who had a job in which slot, true or false, (T, m, K); they play over a link then.
@@ -62,10 +73,11 @@ class Recorded(Measured):
     """
 
     name: ClassVar[str] = "recorded"
+    figures = (RMSE,)
 
     def __init__(
         self,
-        trace: str | os.PathLike[str] | None = None,
+        trace: str | os.PathLike[str] | Trace | None = None,
         features: ArrayLike | None = None,
         targets: ArrayLike | None = None,
         active: ArrayLike | None = None,
@@ -92,6 +104,7 @@ class Recorded(Measured):
         given = l_max, utility_bounds, model_bounds, initial_model, smoothness
         settings = _settings(self.trace, given)
         power, L, x_1 = self._largest_power(), settings["smoothness"], settings["initial_model"]
+        unit, slot_ms = _units(self.trace)
         problem = Problem(
             num_users=users,
             dim=d,
@@ -101,6 +114,8 @@ class Recorded(Measured):
             initial_model=np.zeros(d) if x_1 is None else _array("initial_model", x_1, float),
             model_bounds=settings["model_bounds"],
             smoothness=2 * power if L is None else L,
+            error_unit=unit,
+            slot_ms=slot_ms,
         )
         super().__init__(problem, adversary)
         self.rounds = None if checks.flag("repeat", repeat) else T
@@ -164,7 +179,7 @@ def _joined(parts: Sequence[Recording]) -> Recording:
 
 
 def _trace(
-    trace: str | os.PathLike[str] | None,
+    trace: str | os.PathLike[str] | Trace | None,
     features: ArrayLike | None,
     targets: ArrayLike | None,
     link: Mapping[str, ArrayLike | None],
@@ -173,7 +188,7 @@ def _trace(
     if trace is not None:
         if features is not None or targets is not None or given:
             raise ValueError("trace: give either a file or features and targets, not both")
-        return open_trace(trace)
+        return trace if isinstance(trace, Trace) else open_trace(trace)
     if features is None or targets is None:
         raise ValueError("recorded: needs trace=, or features= and targets=")
     x, y = (_array(name, a) for name, a in (("features", features), ("targets", targets)))
@@ -187,6 +202,21 @@ def _array(name: str, values: ArrayLike, least: Any = np.bool_) -> NDArray[Any]:
     except ValueError:
         raise ValueError(f"{name}: lists of unequal length, must be an array") from None
     return found.astype(np.result_type(found, least), copy=False)
+
+
+def _units(trace: Trace) -> tuple[tuple[str, float] | None, float | None]:
+    """The target's unit and scale, and how long a slot is in ms, where it was made of a log."""
+    if LOG not in trace.settings:
+        return None, None
+    try:
+        target, period = trace.settings[LOG]["target"], trace.settings[LOG]["period_s"]
+        scale = checks.number("scale", target["scale"], low=0.0, open_low=True)
+        return (str(target["unit"]), scale), 1e3 * checks.number("period_s", period, low=0.0)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{trace.source}: settings say {LOG}={trace.settings[LOG]!r}: must have a target with "
+            f"a unit and a scale, and period_s ({error!r})"
+        ) from None
 
 
 def _settings(trace: Trace, given: Sequence[Any]) -> dict[str, Any]:

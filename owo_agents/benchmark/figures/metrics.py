@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def by_class(result: Result, values: Floats) -> dict[str, Floats]:
         return {name: values[:, k] for k, name in enumerate(user_classes(result))}
     found = {}
     for name in user_classes(result):
-        mine = classes == name
+        mine = (classes == name) & ~np.isnan(values)
         count, total = mine.sum(axis=1), np.where(mine, values, 0.0).sum(axis=1)
         found[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return found
@@ -82,6 +83,7 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     columns = []
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
         for figure in vocabulary.figures(scenario, agents):
+            figure = replace(figure, title=titled(figure, results))
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()
     return [m for m in distinct if any(m.of(result) is not None for result in results)]
@@ -99,7 +101,7 @@ def _metric(figure: Figure, name: str) -> Metric:
 
 def _mean(figure: Figure, name: str, result: Result) -> float | None:
     """The mean over the rounds in which there is one, in the figure's form; None without any."""
-    series = _series(result, figure.reads)
+    series = series_of(result, figure.reads)
     if series is None or series.ndim != 1 + figure.per_user or series.dtype.kind not in "fiub":
         return None
     values = by_class(result, series).get(name) if figure.per_user else series
@@ -107,19 +109,39 @@ def _mean(figure: Figure, name: str, result: Result) -> float | None:
     known = known[np.isfinite(known)]
     if not len(known):
         return None
-    mean = float(known.mean())
+    mean = formed(figure, result, known.mean())
+    return float(mean) if np.isfinite(mean) else None
+
+
+def formed(figure: Figure, result: Result, values: Any) -> Any:
+    """Values that a figure reads in the form in which it is shown; NaN where they have none."""
+    if figure.form == "root":
+        scale = result.problem.get("error_unit", ("", np.nan))[1]
+        return scale * np.sqrt(np.maximum(values, 0.0))
     if figure.form == "dB":
-        return 10 * float(np.log10(mean)) if mean > 0 else None
-    return mean / result.problem["num_slots"] if figure.form == "share" else mean
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(values > 0, 10 * np.log10(values), np.nan)
+    return values / result.problem["num_slots"] if figure.form == "share" else values
 
 
-def _series(result: Result, reads: str) -> Floats | None:
+def titled(figure: Figure, results: Sequence[Result]) -> str:
+    """A figure's title, with the unit of its errors."""
+    if figure.form != "root":
+        return figure.title
+    unit = next((result.problem.get("error_unit", [""])[0] for result in results), "")
+    return f"{figure.title} {unit}".strip()
+
+
+def series_of(result: Result, reads: str) -> Floats | None:
     """What a figure is read from, (T,) or (T, K)."""
     if reads == "utilities":
         return result.utilities
     if reads == "loss":
         l_max = _l_max(result)
-        return None if l_max is None else l_max - result.utilities
+        if l_max is None:
+            return None
+        jobs = result.extras.get("active_slots", 1)  # without a job there is no loss
+        return np.where(np.asarray(jobs) > 0, l_max - result.utilities, np.nan)
     return result.extras.get(reads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,18 @@ from numpy.typing import NDArray
 
 from owo_agents.benchmark.figures import statistics
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.figures.metrics import Metric, by_class, user_classes
+from owo_agents.benchmark.figures.metrics import (
+    Metric,
+    by_class,
+    formed,
+    series_of,
+    titled,
+    user_classes,
+)
 from owo_agents.benchmark.figures.statistics import SAME
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite import vocabulary
+from owo_env.figure import Figure, spoken
 
 Floats = NDArray[np.floating]
 
@@ -104,8 +113,18 @@ def charts_of(board: Board) -> list[Chart]:
     if chosen is None:
         chosen = tuple(MAKERS) if len(board.experiment.variants) == 1 else ()
     made = (make(board) for name, make in MAKERS.items() if name in chosen)
-    charts = [chart for chart in made if chart.panels]
+    charts = [_timed(chart, board) for chart in made if chart.panels]
     return [_told(chart, board) for chart in charts] if board.same else charts
+
+
+def _timed(chart: Chart, board: Board) -> Chart:
+    """The chart, its axes saying how long a round is, where a slot has a length."""
+    problem = board.results[0].problem
+    if "slot_ms" not in problem:
+        return chart
+    label = f"round t, of {spoken(1e-3 * problem['slot_ms'] * problem['num_slots'])}"
+    panels = [replace(p, x_label=label) if p.x_label == "round t" else p for p in chart.panels]
+    return replace(chart, panels=panels)
 
 
 def _told(chart: Chart, board: Board) -> Chart:
@@ -260,7 +279,31 @@ def _users(board: Board) -> Chart:
         for name in _classes(board)
     ]
     caption = "Mean utility of each user (or class of users), moving mean of T/16 rounds."
+    if l_max := board.results[0].problem.get("l_max"):
+        caption += f" Utility is {l_max:g} less the loss."
     return Chart("users", "Utility by user", caption, alike(panels), list(board.runs))
+
+
+def _errors(board: Board) -> Chart:
+    """What losses are in a unit that people know, where the scenario says how."""
+    panels = []
+    for figure in vocabulary.figures(board.experiment.scenario, ()):
+        if figure.reads != "loss" or not figure.per_user:
+            continue
+        for name in _classes(board):
+            of = functools.partial(_error, figure, name)
+            curves = [s for s in _by_agent(board, of) if s.x]
+            if curves:
+                panels.append(_focused(name, titled(figure, board.results), curves))
+    caption = "Of each user (or class of users), moving mean of T/16 rounds; lower is better."
+    return Chart("errors", "Error by user", caption, alike(panels), list(board.runs))
+
+
+def _error(figure: Figure, name: str, result: Result) -> Floats:
+    losses = series_of(result, figure.reads)
+    nothing = np.full(result.rounds, np.nan)
+    found = nothing if losses is None else by_class(result, losses).get(name, nothing)
+    return np.asarray(formed(figure, result, _moving_mean(found)))
 
 
 def _trade_off(board: Board) -> Chart:
@@ -325,6 +368,7 @@ MAKERS: dict[str, Callable[[Board], Chart]] = {
     "accumulated": _accumulated,
     "ranking": _ranking,
     "users": _users,
+    "errors": _errors,
     "validation": _validation,
     "trade-off": _trade_off,
     "weights": _weights,

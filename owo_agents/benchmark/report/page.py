@@ -21,7 +21,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from owo_agents.benchmark.figures import certificates, claims, judged
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.statistics import SAME
-from owo_agents.benchmark.report import columns, inert, tables
+from owo_agents.benchmark.report import columns, inert, tables, words
 from owo_agents.benchmark.report.gallery import Section
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite.manifest import Origin
@@ -71,6 +71,9 @@ def report(suite: Suite, origin: Origin, sections: Sequence[Section], store: Sto
         slope_verdicts=tables.slope_verdicts,
         checks=_checks,
         judged=judged.MEANING,
+        below=words.below,
+        lasting=words.lasting,
+        glossary=words.GLOSSARY,
     )
 
 

@@ -25,6 +25,7 @@ from owo_agents.benchmark.report.columns import (
     sheets,
 )
 from owo_agents.benchmark.report.latex import latex
+from owo_agents.benchmark.report.words import below
 from owo_agents.benchmark.suite.values import words
 
 
@@ -65,6 +66,8 @@ def shown(boards: Sequence[Board], width: int) -> Iterator[Table | str]:
                 yield f"{text}: {counts} of {len(together)} points"
         else:
             yield terminal(together[0], width)
+            if (low := below(together[0])) is not None:
+                yield low
             if said := verdicts(together[0]):
                 yield claims_table(said)
         if said := slope_verdicts(together):
@@ -82,7 +85,7 @@ def few(names: Sequence[str]) -> str:
 
 
 # Columns of the terminal's table, the first to be kept where it is narrow.
-_FIRST = ("fairness", "regret", "utility", "worst_user", "slots_per_second", "total_weight")
+_FIRST = ("fairness", "regret", "utility", "nmse_db", "rmse", "worst_user", "below_u_min")
 
 
 def terminal(board: Board, width: int) -> Table:

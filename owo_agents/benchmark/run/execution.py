@@ -95,9 +95,11 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
 
     records = []
     with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "learning_rate=")  # validation has warned, once an agent
+        warnings.filterwarnings("ignore", ".*wall to wall")  # the column below u_min shows it
         torch.manual_seed(torch_seed(cell.seed))  # some TorchJD aggregators draw from it
-        env, agent = make_pair(cell)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # validation has warned, once a line
+            env, agent = make_pair(cell)
         digest.check(cell, agents.entries, scenarios.entries, things=False)
         started = time.perf_counter()
         played = 0

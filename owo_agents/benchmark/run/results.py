@@ -47,7 +47,8 @@ class Result:
         cell: Its configuration.
         problem: K ``num_users``, d ``dim``, m ``num_slots``, ``alpha``, ``utility_bounds``,
             ``l_max``, ``diameter``, ``gradient_bound``; ``fairness``, as ``gym.make`` takes it,
-            where it is another than α-fairness.
+            where it is another than α-fairness; ``error_unit`` and ``slot_ms`` where there are
+            any.
         fairness: F_α of each round, (T,).
         regret: (T,), or None without hindsight.
         utilities: Mean utilities of each round, (T, K).
@@ -169,6 +170,9 @@ class Result:
 def _constants(problem: Problem) -> dict[str, Any]:
     """What a result keeps of its problem."""
     kept = {name: getattr(problem, name) for name in _CONSTANTS}
+    for name in ("error_unit", "slot_ms"):  # where there is one
+        if (value := getattr(problem, name)) is not None:
+            kept[name] = value
     notion = problem.fairness.described()
     return kept if set(notion) == {"name", "alpha"} else {**kept, "fairness": notion}
 

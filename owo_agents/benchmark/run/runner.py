@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,18 +43,32 @@ class Outcome:
 def validate(suite: Suite) -> None:
     """Build every environment and agent of the suite once, without playing.
 
+    What they warn of is said once for each place in the suite, however long its grid is.
+
     Raises:
         ValueError: One of them refuses its arguments; the message says where they are written.
         ImportError: An extra is missing.
     """
+    heard: dict[tuple[str, str], list[str]] = {}
+    try:
+        _build(suite, heard)
+    finally:
+        for (source, _), texts in heard.items():
+            more = f" (and {len(texts) - 1} more such)" if len(texts) > 1 else ""
+            place = f"{source}: " if source else ""
+            warnings.warn(f"{place}{texts[0]}{more}", stacklevel=3)
+
+
+def _build(suite: Suite, heard: dict[tuple[str, str], list[str]]) -> None:
+    """Build everything once; what is warned of goes to ``heard``, by place and kind."""
     for experiment in suite.experiments:
         for variant in experiment.variants:
             label, *_ = experiment.agents
-            with _placed(experiment.source):
+            with _placed(experiment.source, heard):
                 env = make_env(experiment.cell(variant, label, experiment.seeds[0]))
                 check_rounds(env, experiment.rounds)
             for label, spec in experiment.agents.items():
-                with _placed(spec.source):
+                with _placed(spec.source, heard):
                     make_agent(experiment.cell(variant, label, experiment.seeds[0]), env)
             env.close()
 
@@ -67,10 +83,16 @@ def _saved(result: Result, store: Store) -> Result | str:
 
 
 @contextlib.contextmanager
-def _placed(source: str) -> Iterator[None]:
-    """Say of an error where in the suite its cause is written."""
+def _placed(source: str, heard: dict[tuple[str, str], list[str]]) -> Iterator[None]:
+    """Say of an error where in the suite its cause is written, and keep what is warned of."""
     try:
-        yield
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+        for warning in caught:
+            text = str(warning.message)
+            texts = heard.setdefault((source, re.sub(r"[\d.e+-]+", "#", text)), [])
+            if text not in texts:
+                texts.append(text)
     except (ValueError, TypeError) as error:
         text = str(error).partition(" was raised from the environment creator")[0]  # Gymnasium's
         raise ValueError(f"{source}: {text}" if source else text) from error

@@ -10,7 +10,7 @@ from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
 CHARTS = (
-    *("progress", "accumulated", "ranking", "users"),
+    *("progress", "accumulated", "ranking", "users", "errors"),
     *("validation", "trade-off", "weights", "learned"),
 )
 """Charts of a leaderboard that ``charts`` may name."""
@@ -29,7 +29,7 @@ COMMON = (
         -1,
         4,
     ),
-    Figure("utility", "", "mean utility", +1, reads="utilities", per_user=True),
+    Figure("utility", "", "mean utility, l_max − loss,", +1, reads="utilities", per_user=True),
     Figure("worst_user", "worst user", f"{_MEAN} the lowest of the users' mean utilities", +1),
     Figure("mean_utility", "mean utility", "mean over rounds and users of the mean utility", +1),
     Figure("gap", "gap", f"{_MEAN} the highest minus the lowest of the users' mean utilities", -1),

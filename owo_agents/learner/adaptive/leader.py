@@ -31,6 +31,8 @@ class Leader(Weighting):
         return self.leading(self._sum / slot)
 
     def end_round(self) -> None:
+        if not self._slot:  # a round of which nothing was heard
+            return
         self.rounds += 1
         means = self._sum / self._slot
         v = means if self.served is None else self.served

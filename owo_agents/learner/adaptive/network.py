@@ -20,6 +20,7 @@ from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.leader import dual_of
 from owo_agents.learner.participation import make_participation, weighed
+from owo_agents.learner.told import check
 from owo_env import checks
 from owo_env.problem import Problem
 
@@ -186,6 +187,7 @@ class NetworkAdaptive(Agent):
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        check(self, obs)
         self._slot += 1
         arrived = self._slot - self._delay
         if arrived <= 0:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from owo_agents.agent import Action, Agent, Floats, Info, Observation
+from owo_agents.learner import told
 from owo_agents.learner.participation import Participation, weighed
 from owo_env.fairness import sum_users
 from owo_env.problem import problem_of
@@ -60,4 +61,5 @@ class StreamsLast(Agent):
     def learn(self, obs: Observation, info: Info) -> None:
         if self._slot is None:
             raise RuntimeError(f"agent {self}: begin_round(obs, info) comes before learn")
+        told.check(self, obs)
         self._slot += 1

@@ -16,12 +16,12 @@ from gymnasium.utils import seeding
 
 from owo_env import checks, files
 from owo_env.scenarios.base import Scenario
-from owo_env.scenarios.least_squares.base import LeastSquares
+from owo_env.scenarios.least_squares.base import SLOTS_PER_BLOCK, LeastSquares
 from owo_env.scenarios.least_squares.measured import Measured, Recording
 from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.least_squares.source import Source
 from owo_env.scenarios.traces import npz, parquet
-from owo_env.scenarios.traces.trace import Arrays, Trace
+from owo_env.scenarios.traces.trace import Arrays, Recordings, Trace
 
 RECORDABLE = ("csi-prediction", "recorded", "sinusoid")
 """The package's scenarios that have traces; PyTorch's are not imported to find out."""
@@ -79,11 +79,38 @@ def write(scenario: Scenario, path: str | os.PathLike[str], rounds: int, seed: i
             f"have are {', '.join(RECORDABLE)}"
         )
     recordings = functools.partial(_recordings, scenario, rounds, seed)
+    _write(path, suffix, recordings, rounds, _settings(scenario))
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace, wherever its data lie, into a file of its own.
+
+    Args:
+        trace: The trace.
+        path: The file, ``.npz`` or ``.parquet``; it appears whole or not at all.
+
+    Raises:
+        ValueError: Another kind of file, or a figure that is not finite.
+        OSError: The file cannot be written.
+    """
+    path = _path(path)
+    rounds, m, *_ = trace.shape
+    step = max(1, SLOTS_PER_BLOCK // m)
+
+    def recordings() -> Iterator[Recording]:
+        return (trace.read(t, min(t + step, rounds)) for t in range(0, rounds, step))
+
+    _write(path, _suffix(path), recordings, rounds, trace.settings)
+
+
+def _write(
+    path: Path, suffix: str, recordings: Recordings, rounds: int, settings: Mapping[str, Any]
+) -> None:
     with files.atomic(path) as beside:
         if suffix == ".npz":
-            npz.write(beside, recordings, rounds, _settings(scenario))
+            npz.write(beside, recordings, rounds, settings)
         else:
-            parquet.write(beside, recordings, _settings(scenario))
+            parquet.write(beside, recordings, settings)
 
 
 def _path(path: object) -> Path:
@@ -131,4 +158,4 @@ def _settings(scenario: LeastSquares) -> Mapping[str, Any]:
     }
 
 
-__all__ = ["RECORDABLE", "Arrays", "Trace", "open_trace", "write"]
+__all__ = ["RECORDABLE", "Arrays", "Trace", "open_trace", "save", "write"]

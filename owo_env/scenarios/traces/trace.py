@@ -18,6 +18,8 @@ Recordings = Callable[[], Iterable[Recording]]
 """A stream's rounds, a block at a time, from the first on at every call."""
 
 SETTINGS = ("l_max", "utility_bounds", "model_bounds", "initial_model", "smoothness")
+LOG = "log"
+"""What a trace that was made of a log says of it: units, means and scales."""
 
 
 def parse_settings(source: str, text: str | bytes) -> Mapping[str, Any]:
@@ -33,7 +35,7 @@ def parse_settings(source: str, text: str | bytes) -> Mapping[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{source}: settings are {settings!r}: must be a mapping")
     for key in settings:
-        checks.one_of(f"key of the settings in {source}", key, SETTINGS)
+        checks.one_of(f"key of the settings in {source}", key, (*SETTINGS, LOG))
     return settings
 
 
@@ -43,7 +45,8 @@ class Trace(ABC):
     Attributes:
         source: For error messages.
         shape: (T, m, K, S, d): rounds, slots, users, samples, features.
-        settings: Constants of the scenario that was recorded, among ``SETTINGS``.
+        settings: Constants of the scenario that was recorded, among ``SETTINGS``; and of a log
+            under ``LOG``.
         about: What it holds beside, among ``user_class`` and what links draw from.
     """
 

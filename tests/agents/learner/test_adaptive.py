@@ -289,9 +289,8 @@ def test_a_gradient_that_is_not_finite_is_an_error_in_words(form):
     gradients = "per_user" if form == "per_user" else "weighted"
     env = owo_env.AIRANEnv(BrokenScenario(), gradients=gradients, hindsight=form != "network")
     agent = owo_agents.make("owo-adaptive", env, **FORMS.get(form, {}))
-    with pytest.raises(
-        owo_agents.AgentError, match=r"agent owo-adaptive: round 1, slot 4: .*model"
-    ):
+    what = "gradient of user 0" if gradients == "per_user" else "entry 0 of the gradient"
+    with pytest.raises(ValueError, match=rf"agent owo-adaptive: the {what}.* is nan in slot 3"):
         next(owo_agents.play(env, agent, 1, seed=0))
 
 

@@ -402,7 +402,7 @@ def test_the_command(tmp_path):
     assert CliRunner().invoke(app, [*common, str(tmp_path), "--algorithm", "dqn"]).exit_code == 2
     assert CliRunner().invoke(app, [*common, "x", "--hyper", "learning_rate=fast"]).exit_code == 2
     _, _, told = result.output.partition("play it with: owo ")
-    again = [*shlex.split(told.splitlines()[0]), "--rounds", "1", "--set", "num_slots=4"]
+    again = [*shlex.split(told.splitlines()[0]), "--rounds", "1"]  # as it is printed
     assert CliRunner().invoke(app, again).exit_code == 0
     played = ["run", "--scenario", "sinusoid", "--agent", f"rl:{out}", "--rounds", "2"]
     assert CliRunner().invoke(app, [*played, "--set", "num_slots=4"]).exit_code == 0

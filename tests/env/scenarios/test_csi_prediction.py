@@ -178,7 +178,8 @@ def test_too_large_a_step_warns_and_shows_below_u_min():
     env = vector_env(2)
     with pytest.warns(UserWarning, match=r"learning_rate=0\.05 is above .* 0\.0125"):
         agent = owo_agents.make("owo-fmtl", env, learning_rate=0.05)
-    records = list(owo_agents.play(env, agent, 16, seed=0))
+    with pytest.warns(UserWarning, match=r"wall to wall of Θ = \[-2, 2\] .*=0\.05.*is 0\.0125"):
+        records = list(owo_agents.play(env, agent, 16, seed=0))
     assert np.mean([r.utilities < 0.4 for r in records]) > 0.1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
