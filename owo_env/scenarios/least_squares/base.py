@@ -207,7 +207,11 @@ class LeastSquaresBatch(Batch):
     def fairest_of_jobs(
         self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        moments = rounds_of(self.data, self.row[which], which).moments(active[None])
+        if self._one_row is not None and len(which) == len(self.rngs):
+            rounds = rounds_of(self.data, self._one_row)
+        else:
+            rounds = rounds_of(self.data, self.row[which], which)
+        moments = rounds.moments(active[None])
 
         def place(r: int, n: int) -> tuple[int, int]:
             return int(self.round[which[n]]), int(which[n])

@@ -220,9 +220,12 @@ def mean_slots(slots: Iterator[Floats], m: int, active: Mask | None = None) -> F
             total += values
         mean: Floats = total / m
         return mean
-    total, counts = np.zeros(()), np.maximum(active.sum(axis=1), 1)
+    counts = np.maximum(active.sum(axis=1), 1)
+    total = None
     for values, there in zip(slots, active.swapaxes(0, 1)):
-        total = total + np.where(_spread(there, values.ndim), values, 0.0)
+        total = np.zeros_like(values) if total is None else total
+        total += values * _spread(there, values.ndim)
+    assert total is not None
     return total / _spread(counts, total.ndim)
 
 
@@ -231,8 +234,11 @@ def _spread(array: NDArray[Any], axes: int) -> NDArray[Any]:
     return array.reshape(array.shape[0], *[1] * (axes - 3), *array.shape[1:])
 
 
-def rounds_of(data: SlotData, row: NDArray[Any], n: NDArray[Any]) -> SlotData:
-    """One round each of some environments, (1, m, …, n): rows ``row`` of the environments ``n``."""
-    arrays = (np.moveaxis(array[row, ..., n], 0, -1)[None] for array in data.arrays)
+def rounds_of(data: SlotData, row: Any, n: Any = None) -> SlotData:
+    """One round each, (1, m, …, n): rows ``row`` of the environments ``n``, or one row of all."""
+    if n is None:
+        arrays = [array[row][None] for array in data.arrays]
+    else:
+        arrays = [np.moveaxis(array[row, ..., n], 0, -1)[None] for array in data.arrays]
     kind: Callable[..., SlotData] = type(data)
     return kind(*arrays)
