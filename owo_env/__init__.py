@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 register_scenario = registry.register
 scenario_names = registry.names
 
+__version__ = "0.1.0"
+
 gym.register(
     id="AIRAN-FairMTL-v0",
     entry_point="owo_env.env:AIRANEnv",

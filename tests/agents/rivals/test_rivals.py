@@ -189,7 +189,7 @@ def test_a_missing_extra_says_how_to_install_it(name, monkeypatch):
     for module in ("aggregation", "scalarization"):
         monkeypatch.setitem(__import__("sys").modules, f"torchjd.{module}", None)
     monkeypatch.delitem(__import__("sys").modules, "owo_agents.rivals.fairgrad", raising=False)
-    with pytest.raises(ImportError, match=r'pip install "airan-fairmtl\[mtl\]"'):
+    with pytest.raises(ImportError, match=r'pip install "torchjd\['):
         owo_agents.make(name, problem())
 
 
