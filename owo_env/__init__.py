@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from owo_env.env import AIRANEnv
+from owo_env.flat_action import FlatAction
 from owo_env.problem import Problem
 from owo_env.scenarios import Scenario, Stream, make_scenario, registry
 from owo_env.vector_env import AIRANVectorEnv
@@ -29,6 +30,7 @@ gym.register(
 __all__ = [
     "AIRANEnv",
     "AIRANVectorEnv",
+    "FlatAction",
     "Problem",
     "Scenario",
     "Stream",
