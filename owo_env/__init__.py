@@ -1,6 +1,6 @@
 """Fair online multi-task learning for AI-RANs as a Gymnasium environment.
 
-Importing this package registers ``AIRAN-FairMTL-v0``.
+Importing this package registers ``AIRAN-FairMTL-v0``, and for RL ``AIRAN-FairMTL-Weights-v0``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,13 @@ gym.register(
     id="AIRAN-FairMTL-v0",
     entry_point="owo_env.env:AIRANEnv",
     vector_entry_point="owo_env.vector_env:AIRANVectorEnv",
+)
+# Of the learners' package, which is imported when it is made: whoever has one has the other.
+gym.register(
+    id="AIRAN-FairMTL-Weights-v0",
+    entry_point="owo_agents.rl.control:weights_env",
+    vector_entry_point="owo_agents.rl.control:weights_vector_env",
+    kwargs={"hindsight": False},
 )
 
 __all__ = [

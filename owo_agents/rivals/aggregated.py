@@ -254,7 +254,13 @@ def nash_mtl(
     Finding them is a convex program, which takes far longer than the rest of a slot.
     """
     options = {"update_weights_every": 8, **(options or {})}
-    return aggregated(problem, aggregator="NashMTL", options=options, **parts)
+    try:
+        return aggregated(problem, aggregator="NashMTL", options=options, **parts)
+    except ImportError as error:
+        raise ImportError(
+            f"{error} (its solver, ecos, has no wheels for Python 3.13 and later: there pip needs "
+            "a C compiler; --skip nash-mtl leaves it out of a suite)"
+        ) from error
 
 
 nash_mtl.figures = Aggregated.figures  # type: ignore[attr-defined]

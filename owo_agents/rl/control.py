@@ -313,11 +313,3 @@ def _taken(settings: dict[str, Any]) -> Parts:
     """The learner's arguments, taken out of the environment's."""
     names = [name for name in settings if name in Parts.__optional_keys__]
     return cast(Parts, {name: settings.pop(name) for name in names})
-
-
-gym.register(
-    id="AIRAN-FairMTL-Weights-v0",
-    entry_point="owo_agents.rl.control:weights_env",
-    vector_entry_point="owo_agents.rl.control:weights_vector_env",
-    kwargs={"hindsight": False},
-)

@@ -1,5 +1,8 @@
 """What clients of the ecosystem do to the environments, in a few lines that stand for them."""
 
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -244,3 +247,61 @@ def test_a_flat_action_outside_its_box_is_refused(action, message):
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(action)
+
+
+def test_both_ids_are_there_where_only_the_environment_is_imported():
+    script = f"import gymnasium, owo_env; print(gymnasium.make({WEIGHTS!r}).reset(seed=0)[0].shape)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "(7,)\n", done.stderr
+
+
+# Pictures
+
+
+def test_every_mode_of_the_scalar_environment():
+    """A list is emptied by each call; a window is skipped where there is no display."""
+    for id_ in (BASE, WEIGHTS):
+        env = gym.make(id_, num_slots=2, render_mode="rgb_array_list")
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        assert [frame.shape for frame in env.render()] == [(540, 960, 3)] * 2
+        assert env.render() == []
+        env = gym.make(id_, num_slots=2, render_mode="human")
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        assert env.render() is None
+        env.close()
+
+
+@pytest.mark.parametrize("id_", [BASE, WEIGHTS])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_vector_is_drawn_stream_by_stream(id_, mode):
+    many = gym.make_vec(id_, num_envs=3, num_slots=2, render_mode="rgb_array", autoreset_mode=mode)
+    one = gym.make(id_, num_slots=2, render_mode="rgb_array")
+    many.reset(seed=1), one.reset(seed=2)
+    actions = many.action_space.sample()
+    many.step(actions)
+    one.step({k: v[1] for k, v in actions.items()} if id_ == BASE else actions[1])
+    frames, whole = many.render(), one.render()
+    assert [frame.shape for frame in frames] == [(270, 480, 3)] * 3  # a grid of 2 × 2
+    assert (frames[1] == whole.reshape(270, 2, 480, 2, 3).mean((1, 3)).round()).all()
+
+
+def test_streams_beyond_the_first_are_white():
+    many = gym.make_vec(BASE, num_envs=20, num_slots=2, render_mode="rgb_array")
+    many.reset(seed=0)
+    frames = many.render()
+    assert len(frames) == 20 and (frames[19] == 255).all() and not (frames[15] == 255).all()
+
+
+def test_gymnasium_films_the_vector(tmp_path):
+    pytest.importorskip("moviepy")
+    many = gym.make_vec(
+        WEIGHTS, num_envs=2, num_slots=2, render_mode="rgb_array", autoreset_mode="NextStep"
+    )
+    filmed = vector_wrappers.RecordVideo(many, str(tmp_path / "film"), video_length=2)
+    filmed.reset(seed=0)
+    for _ in range(3):
+        filmed.step(filmed.action_space.sample())
+    filmed.close()
+    assert list((tmp_path / "film").glob("*.mp4"))
