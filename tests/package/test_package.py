@@ -109,7 +109,7 @@ def test_readme_s_block(there, number):
 PLAY = """
 import gymnasium as gym, owo_agents
 env = gym.make("AIRAN-FairMTL-v0", scenario="csi-prediction")
-for record in owo_agents.play(env, owo_agents.make("owo-adaptive", env), 3, seed=0):
+for record in owo_agents.play(env, owo_agents.make("owo-fmtl", env), 3, seed=0):
     print(f"{record.round} {record.fairness:.6f} {record.regret:.6f}", record.extras)
 """
 
