@@ -22,12 +22,8 @@ from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScores, judged_by_jobs
 from owo_env.link.streams import OnAirBatch
-<<<<<<< HEAD
-from owo_env.scenarios import Batch, Scenario, judged, reset_options, scenario_for
-=======
 from owo_env.render import RENDER_FPS, Displays, Frame
-from owo_env.scenarios import Batch, Scenario, judged, make_scenario, reset_options
->>>>>>> e47fab0 (What RL libraries ran into: steady infos, every autoreset mode, a finite Box, lists, one flat Box, pictures of streams; a page that runs each)
+from owo_env.scenarios import Batch, Scenario, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
 from owo_env.spaces import (
@@ -89,13 +85,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.num_envs = checks.whole("num_envs", num_envs, low=1)
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
-<<<<<<< HEAD
-            raise ValueError(f"render_mode={render_mode!r}: the vector environment has only None")
-        made = scenario_for(self, scenario, num_slots=num_slots, **settings)
-=======
             checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
-        made = make_scenario(scenario, num_slots=num_slots, **settings)
->>>>>>> e47fab0 (What RL libraries ran into: steady infos, every autoreset mode, a finite Box, lists, one flat Box, pictures of streams; a page that runs each)
+        made = scenario_for(self, scenario, num_slots=num_slots, **settings)
         self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)
