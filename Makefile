@@ -7,7 +7,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint docs speed clean
+.PHONY: venv demo test lint docs speed package lowest compat clean
+
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 
 venv: .venv/installed
 
@@ -33,6 +35,23 @@ docs: venv  ## the site, into build/docs; warnings are errors, links within it a
 
 speed: venv  ## ratios of speed, measured side by side
 	$(BIN)/python -m pytest speed -m benchmark
+
+package: venv  ## wheel and sdist, looked at and installed into an empty environment
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist >build/build.log 2>&1 || (cat build/build.log; false)
+	$(BIN)/twine check --strict build/dist/*
+	$(BIN)/python -m pytest -m package tests/package
+
+# All but torch, which is as here: a torch of its own would be half of the time.
+lowest: venv  ## the fast tests of both packages with the lowest versions that the bounds allow
+	$(BIN)/python -m pip freeze | grep -E "^torch(vision)?==" >build/torch.txt
+	UV_CONSTRAINT=build/torch.txt TESTS="$(TESTS)" .ci/compat lowest rl
+
+compat: package  ## every interpreter that is found, lowest and newest versions, RL libraries
+	for python in $(PYTHONS); do .ci/compat newest $$python || exit 1; done
+	.ci/compat lowest
+	.ci/compat lowest rl
+	.ci/compat clients
 
 clean:
 	rm -rf .venv build dist results .pytest_cache .mypy_cache .ruff_cache

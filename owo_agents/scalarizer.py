@@ -19,6 +19,7 @@ from torch import Tensor
 
 from owo_agents.agent import Floats
 from owo_env import checks
+from owo_env.extras import pip_line
 from owo_env.fairness import AlphaFair, Fairness, make_fairness
 
 try:
@@ -26,7 +27,7 @@ try:
     from torchjd.scalarization import Scalarizer
 except ImportError as error:
     raise ImportError(
-        f'DualScalarizer is a TorchJD scalarizer ({error}): pip install "airan-fairmtl[mtl]"'
+        f"DualScalarizer is a TorchJD scalarizer ({error}): {pip_line('mtl')}"
     ) from error
 
 

@@ -49,6 +49,7 @@ def number(
     """``value`` as a finite float within [low, high] (open where told), or ValueError."""
     # A text, or one with an imaginary part, is no number though NumPy's can be made into floats.
     good = not isinstance(value, bool | np.bool_ | str | np.complexfloating)
+    good = good and not (isinstance(value, np.ndarray) and value.ndim)  # NumPy 1 takes [x] for x
     try:
         number_ = float(value) if good and hasattr(value, "__float__") else math.nan  # type: ignore[arg-type]
     except TypeError:  # arrays have __float__, whatever they hold
@@ -135,8 +136,12 @@ def keywords(
     for name in given:
         if name not in known and name in elsewhere:
             raise TypeError(f"{name} is no argument of {what}, but of {elsewhere[name]}")
-        if name not in known:
-            raise TypeError(str(unknown(f"argument of {what}", name, known.union(also))))
+        if name not in known:  # Python's own phrase first: libraries know it, and try without
+            known = known.union(also)
+            raise TypeError(
+                f"got an unexpected keyword argument {name!r}: "
+                f"{unknown(f'argument of {what}', name, known)}"
+            )
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:
         raise TypeError(f"{what} needs {', '.join(missing)}")

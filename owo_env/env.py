@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.classes import numbered, unknown
 from owo_env.fairness import Fairness
 from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScore, judged_by_jobs
 from owo_env.link.streams import OnAirStream
-from owo_env.render import Display
+from owo_env.render import RENDER_FPS, RENDER_MODES, Display
 from owo_env.scenarios import Scenario, Stream, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_stream
 from owo_env.score import Score
 from owo_env.spaces import (
     FLOAT,
     GRADIENTS,
+    HEAVIEST,
     action_space,
     bad_action,
     observation_space,
@@ -51,7 +52,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     ## Action space
     ``Dict(model: Box (d,), weights: Box (K,) ≥ 0)``: the shared model θ ∈ Θ and the priorities
-    p = −w. A model outside Θ is an error, not silently projected.
+    p = −w, at most 1e30. A model outside Θ is an error, not silently projected.
 
     ## Observation space
     The feedback of the slot just played; zeros and slot 0 at reset.
@@ -88,7 +89,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     ``"per_user"``; ``hindsight``: reveal θ* at the end of a round where the scenario has an exact
     oracle (False for speed); ``link``: how users come and go and what of their feedback arrives, a
     mapping of :class:`owo_env.link.Link`'s arguments or one; ``render_mode``: None,
-    ``"rgb_array"`` or ``"ansi"``. All other arguments go to the scenario.
+    ``"rgb_array"``, ``"rgb_array_list"``, ``"ansi"`` or ``"human"``. All other arguments go to the
+    scenario.
 
     ## Vectorized environment
     ``gym.make_vec`` gives the native :class:`owo_env.vector_env.AIRANVectorEnv`.
@@ -101,7 +103,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         TypeError: An argument that neither the environment nor the scenario has.
     """
 
-    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 8}
+    metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}
 
     def __init__(
         self,
@@ -122,10 +124,11 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)
-        self.problem = problem = replace(problem, hindsight=self.hindsight)
+        names = tuple(made.class_names) or None
+        self.problem = problem = replace(problem, hindsight=self.hindsight, class_names=names)
         self.gradients = gradients
         self.render_mode = render_mode
-        self._display = None if render_mode is None else Display(problem)
+        self._display = None if render_mode is None else Display(problem, render_mode)
         self.action_space = action_space(problem)
         self.observation_space = observation_space(problem, gradients)
         self._gradient_key = GRADIENTS[gradients]
@@ -139,6 +142,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._stream: Stream | None = None
         self._on_air = problem.link is not None
         self._score: Any = JobScore(problem) if self._on_air else Score(problem.fairness)
+        self._foretold: dict[str, Any] | None = None  # what the present round's end will tell
         self._round, self._playing, self._over = 0, False, False
 
     def reset(
@@ -158,6 +162,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         super().reset(seed=checks.seed("seed", seed))
         stream = self._restart() if seed is not None or self._stream is None else self._stream
         stream.open_round(options)
+        self._foretold = None
         self._round, self._playing, self._over = self._round + 1, True, False
         self._score.open_round()
         if self._display is not None:
@@ -200,7 +205,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         done = slot == self.problem.num_slots
         if done:
             self._playing, self._over = False, True
-            info |= score.info(stream.round_info(), self.fairest())
+            info |= score.info(self._round_info(stream), self.fairest())
         if self._display is not None:
             there = None
             if isinstance(stream, OnAirStream):
@@ -212,8 +217,10 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         """The round so far, as the constructor's ``render_mode`` asks.
 
         Returns:
-            ``"rgb_array"``: a picture, uint8 (540, 960, 3); ``"ansi"``: text with line ends;
-            None: nothing, with a warning.
+            ``"rgb_array"``: a picture, uint8 (540, 960, 3); ``"rgb_array_list"``: those of every
+            slot since the last call; ``"ansi"``: text with line ends; ``"human"``: nothing, a
+            window has shown every slot as it was played (where there is a display); None:
+            nothing, with a warning.
 
         Raises:
             gymnasium.error.ResetNeeded: No round was ever opened.
@@ -223,7 +230,12 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             return None
         if self._stream is None:
             raise gym.error.ResetNeeded("no round is open: call reset() before render()")
-        return self._display.ansi() if self.render_mode == "ansi" else self._display.rgb_array()
+        return self._display.answer()
+
+    def close(self) -> None:
+        """Close the window of ``render_mode="human"``."""
+        if self._display is not None:
+            self._display.close()
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of any ``model`` (d,) in every slot of the round just ended.
@@ -274,6 +286,27 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             return best[0], float(value)
         return best[0], self.problem.fairness.value_of(best[1].tolist())
 
+    def info_so_far(self) -> dict[str, Any]:
+        """What the last ``info`` of the present round will say, of the slots played until now.
+
+        Where only the end of a round can tell, numbers are 0 (and ``fairest_fairness`` is what was
+        reached). For clients whose infos must have the same keys in every step.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was opened.
+        """
+        if self._stream is None:
+            raise gym.error.ResetNeeded("no round is open: call reset() before info_so_far()")
+        if self._foretold is None:
+            self._foretold = {**self._stream.slot_info(), **self._round_info(self._stream)}
+        told = unknown(self._foretold)
+        best = (np.zeros(self.problem.dim, self._dtype), self._score.fairness)
+        told = self._score.info(told, best if self.hindsight else None)
+        return {"round": self._round, "slot": self._score.slot, **told}
+
+    def _round_info(self, stream: Stream) -> dict[str, Any]:
+        return numbered(stream.round_info(), self.problem.class_names)
+
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""
         if self._stream is None or self._playing:
@@ -304,7 +337,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             good = math.isfinite(np.dot(model, model)) or bool(np.isfinite(model).all())
         else:
             good = within(model.tolist(), *self._model_range)
-        if not good or not within(weights.tolist(), 0.0, sys.float_info.max):
+        if not good or not within(weights.tolist(), 0.0, HEAVIEST):
             raise self._located(bad_action(model, weights, problem))
         return model, weights
 

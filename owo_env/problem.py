@@ -44,6 +44,8 @@ class Problem:
         convex: Whether every loss is convex in the model, as the theory wants it.
         hindsight: Whether the last ``info`` of a round reveals ``fairest_model`` (eq. 2).
         link: How users are heard; None: every user, in every slot, at once and exactly.
+        class_names: The names of users' classes, whose places ``info["user_class"]`` holds; None
+            where users are of no class.
 
     Raises:
         ValueError: A constant is outside its domain.
@@ -66,6 +68,7 @@ class Problem:
     convex: bool = False
     hindsight: bool = False
     link: Link | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_users", 2), ("dim", 1), ("num_slots", 1)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,14 @@ Frame = NDArray[np.uint8]
 
 ROUNDS_SHOWN = 200
 ROWS_SHOWN = 16  # users in ansi
+STREAMS_SHOWN = 16  # of a vector environment; a square whose side divides a picture's
 BAR = 16  # characters; a line has 79
 INK, FAINT, ALARM, BEST = "#22303c", "#aab4bd", "#c0392b", "#1e8449"
 COLOURS = ("#3b76b5", "#e08a2e", "#3f9b6c", "#8c62b3", "#c7566b", "#5b9fa8", "#a58a3c", "#7a7f87")
+
+
+RENDER_MODES = ["rgb_array", "rgb_array_list", "ansi", "human"]
+RENDER_FPS = 8
 
 
 class Display:
@@ -28,6 +34,7 @@ class Display:
 
     Args:
         problem: The constants; its bounds are the scales of the bars.
+        mode: The environment's ``render_mode``.
 
     Attributes:
         round: The present round's number, from 1.
@@ -41,12 +48,40 @@ class Display:
         best: F_α at θ*_t, known at the end of a round with hindsight, else NaN.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, mode: str = "rgb_array") -> None:
         self.problem = problem
-        self.open_round(1)
+        self._mode = mode
+        self._frames: list[Frame] = []
+        self._forget(1)
 
     def open_round(self, number: int) -> None:
         """A round opens; round 1 forgets the stream before it."""
+        self._forget(number)
+        self._show()
+
+    def answer(self) -> Any:
+        """What ``render`` returns in this mode."""
+        if self._mode == "rgb_array_list":
+            frames, self._frames = self._frames, []
+            return frames
+        if self._mode == "human":
+            return None  # every slot was shown as it was played
+        return self.ansi() if self._mode == "ansi" else self.rgb_array()
+
+    def close(self) -> None:
+        """Close the window, where one is open."""
+        if "_window" in vars(self):
+            self._window.close()
+            del self._window
+
+    def _show(self) -> None:
+        """In a mode that asks for no call of ``render``, keep or show the picture."""
+        if self._mode == "rgb_array_list":
+            self._frames.append(self.rgb_array())
+        elif self._mode == "human" and self._window.is_open:
+            self._window.show(self.rgb_array())
+
+    def _forget(self, number: int) -> None:
         self.round = number
         if number == 1:
             self.past: list[float] = []
@@ -81,6 +116,7 @@ class Display:
         self.best = info.get("fairest_fairness", np.nan)
         if self.done:
             self.past = [*self.past, fairness][-ROUNDS_SHOWN:]
+        self._show()
 
     @property
     def done(self) -> bool:
@@ -127,6 +163,58 @@ class Display:
     def _picture(self) -> _Picture:
         return _Picture(self.problem)
 
+    @functools.cached_property
+    def _window(self) -> _Window:
+        with _own_style():
+            return _Window()
+
+
+class Displays:
+    """The displays of a vector environment: of its first streams.
+
+    Args:
+        problem: The constants.
+        num_envs: N.
+    """
+
+    def __init__(self, problem: Problem, num_envs: int) -> None:
+        self.each = [Display(problem) for _ in range(min(num_envs, STREAMS_SHOWN))]
+        self._others = num_envs - len(self.each)
+
+    def open_rounds(self, opened: NDArray[np.bool_], rounds: NDArray[np.integer]) -> None:
+        """Rounds of these numbers open where told, (N,)."""
+        for display, is_open, number in zip(self.each, opened, rounds):
+            if is_open:
+                display.open_round(int(number))
+
+    def record(
+        self,
+        played: NDArray[np.bool_],
+        utilities: Floats,
+        weights: Floats,
+        fairness: Floats,
+        info: Mapping[str, Any],
+    ) -> None:
+        """A slot was played where told; arrays (N, …), ``info`` as the environment answers."""
+        best = info.get("fairest_fairness", np.full(len(played), np.nan))
+        over = info.get("_fairest_fairness", np.zeros(len(played), bool))
+        for n, display in enumerate(self.each):
+            if played[n]:
+                told = {"fairest_fairness": best[n]} if over[n] else {}
+                display.record(utilities[n], weights[n], float(fairness[n]), told)
+
+    def rgb_array(self) -> tuple[Frame, ...]:
+        """A frame a stream, as a grid of them has the size of one; those not shown are white."""
+        side = math.ceil(math.sqrt(len(self.each)))
+        frames = [_shrunk(display.rgb_array(), side) for display in self.each]
+        return (*frames, *[np.full_like(frames[0], 255)] * self._others)
+
+
+def _shrunk(frame: Frame, by: int) -> Frame:
+    height, width, colours = frame.shape
+    cells = frame.reshape(height // by, by, width // by, by, colours)
+    return cells.mean(axis=(1, 3)).round().astype(np.uint8)
+
 
 def _bar(share: float, mark: float = np.nan) -> str:
     """A bar of ``BAR`` characters filled to ``share`` ∈ [0, 1], with a mark where told."""
@@ -145,9 +233,37 @@ def _own_style() -> Any:
         from matplotlib import style
     except ImportError as error:
         raise gym.error.DependencyNotInstalled(
-            "render_mode='rgb_array' draws with matplotlib: pip install matplotlib"
+            "pictures are drawn with matplotlib: pip install matplotlib"
         ) from error
     return style.context("default")
+
+
+class _Window:
+    """A window of matplotlib's that shows frames; nothing where there is no display."""
+
+    def __init__(self) -> None:
+        from matplotlib import pyplot
+
+        self._pyplot = pyplot
+        self._figure = pyplot.figure("airan-fairmtl", figsize=(9.6, 5.4), dpi=100)
+        self.is_open = bool(self._figure.canvas.required_interactive_framework)
+        if self.is_open:
+            axes = self._figure.add_axes((0, 0, 1, 1))
+            axes.set_axis_off()
+            self._image = axes.imshow(np.full((540, 960, 3), 255, np.uint8))
+            self._figure.canvas.mpl_connect("close_event", self._closed)
+        else:
+            pyplot.close(self._figure)
+
+    def show(self, frame: Frame) -> None:
+        self._image.set_data(frame)
+        self._pyplot.pause(1 / RENDER_FPS)
+
+    def close(self) -> None:
+        self._pyplot.close(self._figure)
+
+    def _closed(self, _event: Any) -> None:
+        self.is_open = False
 
 
 class _Picture:

@@ -75,7 +75,7 @@ class Score:
 
     def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """What ``info`` says at the round's end: ``more`` by the scenario; ``best`` θ* and F."""
-        means = np.array([total / self.slot for total in self._sums])
+        means = np.array([total / max(self.slot, 1) for total in self._sums])
         return told(means, self.fairness, self.violations, more, best)
 
 
@@ -144,7 +144,7 @@ class Scores:
 
     def means(self, ended: Mask) -> Floats:
         """Mean utilities (n, K) of the streams ``ended``."""
-        return (self._sums[:, ended] / self.slot[ended]).T
+        return (self._sums[:, ended] / np.maximum(self.slot[ended], 1)).T
 
     def info(self, ended: Mask, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """:meth:`Score.info` of the n streams whose rounds ``ended``; zeros for the others."""

@@ -13,6 +13,8 @@ Floats = NDArray[np.floating]
 
 FLOAT = np.dtype(float)
 MASKS = ("active", "heard")  # in observations where a link may leave users out
+HEAVIEST = 1e30
+"""The largest weight: more than any learner plays, and gradients in float32 stay finite."""
 GRADIENTS = {"weighted": "gradient", "per_user": "gradients"}  # what an observation calls them
 
 
@@ -22,7 +24,7 @@ def action_space(problem: Problem) -> spaces.Dict:
     dtype = problem.initial_model.dtype.type
     return spaces.Dict(
         model=spaces.Box(low, high, (problem.dim,), dtype),
-        weights=spaces.Box(0.0, np.inf, (problem.num_users,), np.float64),
+        weights=spaces.Box(0.0, HEAVIEST, (problem.num_users,), np.float64),
     )
 
 
@@ -80,7 +82,7 @@ def bad_action(
     """The error that says what is wrong with an action known to be outside the space."""
     for name, value, size, (low, high) in (
         ("model", model, problem.dim, problem.model_bounds or (-np.inf, np.inf)),
-        ("weights", weights, problem.num_users, (0.0, np.inf)),
+        ("weights", weights, problem.num_users, (0.0, HEAVIEST)),
     ):
         if value.shape != (*batch, size):
             return ValueError(f"action[{name!r}] has shape {value.shape}: must be {(*batch, size)}")

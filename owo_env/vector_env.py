@@ -16,17 +16,20 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.classes import numbered, unknown
 from owo_env.fairness import Fairness
 from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScores, judged_by_jobs
 from owo_env.link.streams import OnAirBatch
+from owo_env.render import RENDER_FPS, Displays, Frame
 from owo_env.scenarios import Batch, Scenario, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
 from owo_env.spaces import (
     FLOAT,
     GRADIENTS,
+    HEAVIEST,
     action_space,
     bad_action,
     observation_space,
@@ -52,14 +55,18 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         autoreset_mode: ``SAME_STEP`` (default: ``final_obs`` as Gymnasium has it, and the last
             feedback as batched arrays in ``final_info["feedback"]``), ``NEXT_STEP``, or
             ``DISABLED`` (with ``reset(options={"reset_mask": …})``).
-        render_mode: Only None.
+        render_mode: None, or ``"rgb_array"``: frames of the streams, drawn of the first 16.
         settings: The scenario's own arguments.
 
     Raises:
         ValueError: An argument is outside its domain.
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata = {
+        "render_modes": ["rgb_array"],
+        "render_fps": RENDER_FPS,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(
         self,
@@ -78,16 +85,18 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self.num_envs = checks.whole("num_envs", num_envs, low=1)
         checks.one_of("gradients", gradients, GRADIENTS)
         if render_mode is not None:
-            raise ValueError(f"render_mode={render_mode!r}: the vector environment has only None")
+            checks.one_of("render_mode", render_mode, self.metadata["render_modes"])
         made = scenario_for(self, scenario, num_slots=num_slots, **settings)
         self.scenario = on_air(made, make_link(link))
         self.hindsight = checks.flag("hindsight", hindsight) and self.scenario.has_oracle
         problem = judged(self.scenario, alpha, fairness)
-        self.problem = problem = replace(problem, hindsight=self.hindsight)
+        names = tuple(made.class_names) or None
+        self.problem = problem = replace(problem, hindsight=self.hindsight, class_names=names)
         self.gradients = gradients
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = None
+        self.render_mode = render_mode
+        self._displays = None if render_mode is None else Displays(problem, self.num_envs)
         self.single_action_space = action_space(problem)
         self.single_observation_space = observation_space(problem, gradients)
         self._gradient_key = GRADIENTS[gradients]
@@ -102,6 +111,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             self._scores = JobScores(problem, self.num_envs, self._place)
         else:
             self._scores = Scores(problem.fairness, self.num_envs, self._place)
+        self._foretold: dict[str, Any] | None = None  # what the present rounds' ends will tell
         self._over: Mask | None = None  # whose rounds are over, where any are
         # The last answer, for resets of some streams; never handed out. Streams lie last in memory.
         nothing = zeros(problem, gradients, self.num_envs)
@@ -159,12 +169,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         return obs, {key: value * mask for key, value in self._info().items()}
 
     def step(
-        self, actions: Mapping[str, Any]
+        self, actions: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one slot in every stream (one that NEXT_STEP resets ignores its action).
 
         Args:
-            actions: ``{"model": θ (N, d), "weights": p (N, K)}``.
+            actions: ``{"model": θ (N, d), "weights": p (N, K)}``, or a list of N actions.
 
         Raises:
             gymnasium.error.ResetNeeded: A round is over, or was never begun.
@@ -203,13 +213,30 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
             info |= _masked(told, live)
         if some_over:
             which = self._everyone[done]
-            ended = self._scores.info(done, batch.round_info(which), self._fairest(which))
+            told = numbered(batch.round_info(which), self.problem.class_names)
+            ended = self._scores.info(done, told, self._fairest(which))
             info |= _masked(ended, done)
-            if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                obs, info = self._reset_same_step(obs, info, done)
+        if self._displays is not None:
+            self._displays.record(live, utilities, weights, self._scores.fairness, info)
+        if some_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            obs, info = self._reset_same_step(obs, info, done)
         for key, value in obs.items():
             np.copyto(self._obs[key], value)
         return obs, rewards, done, np.zeros(self.num_envs, bool), info
+
+    def render(self) -> tuple[Frame, ...] | None:
+        """A frame of each stream, uint8 (height, width, 3); a grid of them is 540 × 960 or more.
+
+        White beyond the first 16. None without a ``render_mode``, with a warning.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was ever opened.
+        """
+        if self._displays is None:
+            gym.logger.warn("render() needs a render_mode: pass 'rgb_array' to gym.make_vec")
+            return None
+        self._opened("no round is open: call reset() before render()")
+        return self._displays.rgb_array()
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (N, m, K) of ``model`` (N, d) in every slot of the rounds just ended.
@@ -244,6 +271,18 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         """
         return self._fairest(self._everyone)
 
+    def info_so_far(self) -> dict[str, Any]:
+        """What the last ``info`` of the present rounds will say, as the scalar environment's."""
+        batch = self._opened("no round is open: call reset() before info_so_far()")
+        if self._foretold is None:
+            told = numbered(batch.round_info(self._everyone), self.problem.class_names)
+            self._foretold = {**batch.slot_info(), **told}
+        shape = self.num_envs, self.problem.dim
+        best = (np.zeros(shape, self._dtype), self._scores.fairness)
+        told = unknown(self._foretold)
+        told = self._scores.info(self._all, told, best if self.hindsight else None)
+        return self._info() | _masked(told, self._all)
+
     def _fairest(self, which: NDArray[np.integer]) -> tuple[Floats, Floats] | None:
         batch = self._opened("no round is open: call reset() before fairest()")
         best = fairest_of_batch(self.scenario, batch, which) if self.hindsight else None
@@ -270,7 +309,10 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
     ) -> dict[str, Any]:
         """Open the next round where ``mask``; their observation is zero, the others' stays."""
         self._opened("").open_rounds(self._everyone[mask], options or {})
+        self._foretold = None
         self._scores.open_rounds(mask)
+        if self._displays is not None:
+            self._displays.open_rounds(mask, self._opened("").round)
         if self._over is not None:
             left = self._over & ~mask
             self._over = left if left.any() else None
@@ -296,12 +338,12 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         t, slot = self._opened("").round.copy(), self._scores.slot.copy()
         return {"round": t, "_round": self._all.copy(), "slot": slot, "_slot": self._all.copy()}
 
-    def _checked(
-        self, actions: Mapping[str, Any], ignored: Mask | None = None
-    ) -> tuple[Floats, Floats]:
+    def _checked(self, actions: Any, ignored: Mask | None = None) -> tuple[Floats, Floats]:
         """The actions' arrays; those of the streams ``ignored`` may be anything."""
         problem = self.problem
         try:
+            if isinstance(actions, list | tuple):
+                actions = {k: np.stack([one[k] for one in actions]) for k in _PLAYED}
             model = real(actions["model"], self._dtype)
             weights = real(actions["weights"], FLOAT)
         except (TypeError, KeyError, ValueError, RuntimeError) as error:
@@ -318,9 +360,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         least, most = problem.model_bounds or (-np.finfo(float).max, np.finfo(float).max)
         low, high = extremes(model)
         lightest, heaviest = extremes(weights)
-        if not (least <= low and high <= most and lightest >= 0 and heaviest < np.inf):
+        if not (least <= low and high <= most and lightest >= 0 and heaviest <= HEAVIEST):
             fine = ((least <= model) & (model <= most)).all(axis=1)
-            fine &= ((weights >= 0) & (weights < np.inf)).all(axis=1)
+            fine &= ((weights >= 0) & (weights <= HEAVIEST)).all(axis=1)
             n = int(np.argmin(fine))
             raise ValueError(f"{self._place(n)}: {bad_action(model[n], weights[n], problem)}")
         return model, weights
@@ -341,6 +383,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: has {len(seeds)} entries, must have num_envs={self.num_envs}")
         return [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seeds)]
+
+
+_PLAYED = ("model", "weights")
 
 
 def _masked(info: Mapping[str, Any], mask: Mask) -> dict[str, Any]:

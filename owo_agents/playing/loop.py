@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from owo_agents.agent import Agent
 from owo_env import checks, regret
+from owo_env.classes import named
 from owo_env.fairness import sum_users
 from owo_env.problem import attribute, problem_of
 
@@ -155,7 +156,7 @@ def play_round(
             played["delivered"].append(own(getattr(agent, "delivered", None)))
     agent.end_round(obs, own(info))
     extras = {k: own(v) for k, v in info.items() if k not in OWN and not k.startswith("_")}
-    extras |= own(dict(agent.report()))
+    extras = named(extras, problem_of(env).class_names) | own(dict(agent.report()))
     if certify:
         extras |= _certificate(env, agent, played, info["fairest_model"])
     return RoundRecord(

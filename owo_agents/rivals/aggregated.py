@@ -21,6 +21,7 @@ from owo_agents.learner import told
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import Parts, bound, compose
 from owo_agents.rivals.per_user import FALLBACKS, Effective, PerUser
+from owo_env.extras import pip_line
 from owo_env.fairness import AlphaFair
 from owo_env.figure import Figure
 from owo_env.problem import Problem
@@ -40,7 +41,8 @@ UNSOLVED = Figure(
 )
 FAIRGRAD = "owo_agents.rivals.fairgrad:FairGrad"
 _KINDS = {"aggregation": "Aggregator", "scalarization": "Scalarizer"}
-_PROGRAMMING_ERRORS = (TypeError, AttributeError, ImportError, NameError)
+# A warning that a filter of the user's makes an error is no failure of the solver either.
+_NOT_THE_SOLVERS = (TypeError, AttributeError, ImportError, NameError, Warning)
 
 
 class Solver:
@@ -70,8 +72,10 @@ class Solver:
                 if self._weights is not None:
                     weights = self._weights.numpy()
                 else:
-                    weights = np.linalg.lstsq(gradients @ gradients.T, gradients @ direction)[0]
-            except _PROGRAMMING_ERRORS:
+                    weights = np.linalg.lstsq(
+                        gradients @ gradients.T, gradients @ direction, rcond=None
+                    )[0]
+            except _NOT_THE_SOLVERS:
                 raise
             except Exception:  # each solver library has errors of its own
                 return None
@@ -211,7 +215,7 @@ def torchjd_class(
         found = load(_KINDS[module].lower(), path, base)
     except ImportError as error:
         raise ImportError(
-            f'{name.rpartition(":")[2]} needs TorchJD ({error}): pip install "airan-fairmtl[mtl]"'
+            f"{name.rpartition(':')[2]} needs TorchJD ({error}): {pip_line('mtl')}"
         ) from error
     if not callable(found) or (isinstance(found, type) and not issubclass(found, base)):
         raise ValueError(f"{base.__name__.lower()} {path!r}: is no {base.__name__} of TorchJD")
@@ -250,7 +254,13 @@ def nash_mtl(
     Finding them is a convex program, which takes far longer than the rest of a slot.
     """
     options = {"update_weights_every": 8, **(options or {})}
-    return aggregated(problem, aggregator="NashMTL", options=options, **parts)
+    try:
+        return aggregated(problem, aggregator="NashMTL", options=options, **parts)
+    except ImportError as error:
+        raise ImportError(
+            f"{error} (its solver, ecos, has no wheels for Python 3.13 and later: there pip needs "
+            "a C compiler; --skip nash-mtl leaves it out of a suite)"
+        ) from error
 
 
 nash_mtl.figures = Aggregated.figures  # type: ignore[attr-defined]

@@ -28,6 +28,9 @@ from owo_env.fairness import Smooth
 from owo_env.problem import Problem, problem_of
 from owo_env.vector_env import AIRANVectorEnv
 
+ROUNDING = 1e-6
+"""How far beyond ±1 an action may lie: float32, as of RescaleAction, misses by 1e-7."""
+
 VISIBLE = 2.0
 """Normalised utilities are clipped to ±VISIBLE: half of [u_min, u_max] more on either side."""
 
@@ -154,15 +157,21 @@ class _Control:
         action = np.asarray(action)
         expected = self.learner.weights.shape
         odd = action.dtype.kind not in "fiub" or action.shape != expected
-        if odd or not (np.abs(action) <= 1).all():
+        if odd or not (np.abs(action) <= 1 + ROUNDING).all():
             raise ValueError(f"action={action!r}: must be {expected} numbers in [-1, 1]")
-        self.learner.weights = self.view.map.priorities(action)
+        self.learner.weights = self.view.map.priorities(np.clip(action, -1, 1))
         return self.learner.act({}, {})
 
     def learn(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> Floats:
         self.view.add(obs["utilities"], self.learner.weights, obs["slot"])
         self.learner.learn(obs, info)
         return self.view.observe()
+
+
+def _steady(env: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """``info`` with the keys of a round's last one: buffers and data sets want the same ones."""
+    so_far = getattr(env.unwrapped, "info_so_far", None)
+    return {**so_far(), **info} if so_far else info
 
 
 class WeightControl(gym.Wrapper, RecordConstructorArgs):  # type: ignore[type-arg]
@@ -197,13 +206,15 @@ class WeightControl(gym.Wrapper, RecordConstructorArgs):  # type: ignore[type-ar
         obs, info = self.env.reset(seed=seed, options=options)
         if seed is not None:
             self._control.restart()
-        return self._control.begin_round(obs, info), info
+        return self._control.begin_round(obs, info), _steady(self, info)
 
     def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(self._control.act(action))
         seen = self._control.learn(obs, info)
         if terminated:
             self._control.learner.end_round(obs, info)
+        else:
+            info = _steady(self, info)
         return seen, float(reward), terminated, truncated, info
 
 
@@ -211,22 +222,26 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
     """:class:`WeightControl` over the native vector environment, N streams in lock-step.
 
     Args:
-        env: A vector environment with ``autoreset_mode=SAME_STEP``.
+        env: A vector environment, of any autoreset mode.
         parts: As for :class:`WeightControl`.
 
+    Attributes:
+        autoreset_mode: As of ``env``.
+
     Raises:
-        ValueError: As :class:`WeightControl`, or another autoreset mode.
+        ValueError: As :class:`WeightControl`, or no autoreset mode.
         TypeError: Likewise.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], **parts: Unpack[Parts]) -> None:
         checks.keywords("WeightControlVector", WeightControlVector, parts, first=1)
-        mode = env.metadata.get("autoreset_mode")
-        if mode is not AutoresetMode.SAME_STEP:
-            raise ValueError(f"autoreset_mode={mode}: must be AutoresetMode.SAME_STEP")
+        self.autoreset_mode = mode = env.metadata.get("autoreset_mode")
+        if not isinstance(mode, AutoresetMode):
+            raise ValueError(f"autoreset_mode={mode}: must be an AutoresetMode")
         RecordConstructorArgs.__init__(self, **parts)
         VectorWrapper.__init__(self, env)
         self._control = _Control(env, parts)
+        self._over = False  # NEXT_STEP: the step to come opens the next rounds
         users = problem_of(env).num_users
         self.single_action_space = spaces.Box(-1.0, 1.0, (users,), np.float32)
         self.single_observation_space = self._control.view.space
@@ -253,19 +268,33 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
         obs, info = self.env.reset(seed=seed if all(fresh) else None, options=options)  # type: ignore[arg-type]
         if all(fresh):
             self._control.restart()
-        return self._control.begin_round(obs, info), info
+        self._over = False
+        return self._control.begin_round(obs, info), _steady(self, info)
 
     def step(self, actions: Any) -> tuple[Floats, Any, Any, Any, dict[str, Any]]:
-        obs, rewards, terminated, truncated, info = self.env.step(self._control.act(actions))
+        control = self._control
+        played = control.learner.act({}, {}) if self._over else control.act(actions)
+        obs, rewards, terminated, truncated, info = self.env.step(played)
+        if self._over:  # whose action nobody plays
+            self._over = False
+            seen = control.begin_round(obs, info)
+            return seen, rewards, terminated, truncated, _steady(self, info)
         if not terminated.any():
-            return self._control.learn(obs, info), rewards, terminated, truncated, info
+            seen = control.learn(obs, info)
+            return seen, rewards, terminated, truncated, _steady(self, info)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._over = self.autoreset_mode is AutoresetMode.NEXT_STEP
+            seen = control.learn(obs, info)
+            control.learner.end_round(obs, info)
+            return seen, rewards, terminated, truncated, info
         final = info["final_info"]
         feedback = final.pop("feedback")
         del final["_feedback"]
         last = self._control.learn(feedback, final)
         self._control.learner.end_round(feedback, final)
         info["final_obs"][:] = list(last)
-        return self._control.begin_round(obs, info), rewards, terminated, truncated, info
+        seen = self._control.begin_round(obs, info)
+        return seen, rewards, terminated, truncated, _steady(self, info)
 
 
 def weights_env(**settings: Any) -> WeightControl:
@@ -284,11 +313,3 @@ def _taken(settings: dict[str, Any]) -> Parts:
     """The learner's arguments, taken out of the environment's."""
     names = [name for name in settings if name in Parts.__optional_keys__]
     return cast(Parts, {name: settings.pop(name) for name in names})
-
-
-gym.register(
-    id="AIRAN-FairMTL-Weights-v0",
-    entry_point="owo_agents.rl.control:weights_env",
-    vector_entry_point="owo_agents.rl.control:weights_vector_env",
-    kwargs={"hindsight": False},
-)

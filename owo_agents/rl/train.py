@@ -27,6 +27,7 @@ from owo_agents.playing.threads import one_thread
 from owo_agents.rl.agent import Learned
 from owo_agents.rl.policy import SUFFIX, Policy, described
 from owo_env import checks, files
+from owo_env.extras import pip_line
 from owo_env.problem import Problem, problem_of
 
 try:
@@ -38,9 +39,7 @@ try:
 
     from owo_agents.rl.vec_env import GymnasiumVecEnv
 except ImportError as error:
-    raise ImportError(
-        'training needs stable-baselines3: pip install "airan-fairmtl[rl]"'
-    ) from error
+    raise ImportError(f"training needs stable-baselines3: {pip_line('rl')}") from error
 
 ALGORITHMS = ("ppo", "sac", "td3")
 ABOUT = "training.json"

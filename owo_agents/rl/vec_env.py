@@ -10,14 +10,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from owo_env.extras import pip_line
+
 try:
     from stable_baselines3.common.env_util import is_wrapped
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs
 except ImportError as error:
-    raise ImportError(
-        "GymnasiumVecEnv needs stable-baselines3: pip install 'airan-fairmtl[rl]'"
-    ) from error
+    raise ImportError(f"GymnasiumVecEnv needs stable-baselines3: {pip_line('rl')}") from error
 
 Infos = list[dict[str, Any]]
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.extras import pip_line
 from owo_env.logs.cells import Floats, Names, Numbers, Times, Where
 
 CHUNK = 1 << 16  # rows that are text at a time
@@ -212,9 +213,7 @@ def _parquet(path: Path, roles: Roles) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError(
-            "Parquet logs need pyarrow: pip install 'airan-fairmtl[parquet]'"
-        ) from error
+        raise ImportError(f"Parquet logs need pyarrow: {pip_line('parquet')}") from error
     try:
         names = pyarrow.parquet.read_schema(path).names
         _look_for(roles, names, str(path))

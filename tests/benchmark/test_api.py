@@ -291,7 +291,7 @@ def test_an_object_is_no_agent_of_a_benchmark():
 def test_an_agent_that_needs_an_extra_says_which(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchjd", None)
     monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
-    with pytest.raises(ImportError, match=r"pip install \"airan-fairmtl\[mtl\]\""):
+    with pytest.raises(ImportError, match=r"pip install \"torchjd\["):
         owo_agents.bench(["mgda"])
 
 

@@ -184,12 +184,8 @@ def test_refusals_take_one_line_and_code_2(words, message):
 @pytest.mark.parametrize(
     ("module", "words", "line"),
     [
-        (
-            "ray",
-            ["bench", "quickstart", "--backend", "ray"],
-            "pip install 'airan-fairmtl[cluster]'",
-        ),
-        ("torch.utils.tensorboard", ["run", "--tensorboard", "x"], "airan-fairmtl[tensorboard]"),
+        ("ray", ["bench", "quickstart", "--backend", "ray"], 'pip install "ray'),
+        ("torch.utils.tensorboard", ["run", "--tensorboard", "x"], 'pip install "tensorboard'),
     ],
 )
 def test_a_missing_extra_names_the_pip_line(monkeypatch, module, words, line):

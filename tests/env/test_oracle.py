@@ -14,6 +14,9 @@ from owo_env.fairness import AlphaFair, make_fairness
 from owo_env.oracle import Fairest, UnsolvedError, fairest_model
 from owo_env.scenarios import make_scenario
 
+# SciPy 1.15's SLSQP says it of steps that it takes itself.
+pytestmark = pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")
+
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 SINUSOID = {"l_max": 6.0, "u_min": 2.0, "bounds": (-1.0, 1.0), "anchor": np.zeros(4)}
 RADIO = {"l_max": 1.25, "u_min": 0.4, "bounds": (-2.0, 2.0), "anchor": np.zeros(4)}

@@ -27,6 +27,7 @@ from owo_agents.benchmark.report.columns import (
 from owo_agents.benchmark.report.latex import latex
 from owo_agents.benchmark.report.words import below
 from owo_agents.benchmark.suite.values import words
+from owo_env.extras import pip_line
 
 
 def figure_text(estimate: Estimate | None, digits: int, spread: bool = True) -> str:
@@ -338,9 +339,7 @@ def parquet(boards: Sequence[Board], columns: Sequence[str] | None = None) -> by
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ImportError(
-            "--format parquet needs PyArrow: pip install 'airan-fairmtl[parquet]'"
-        ) from error
+        raise ImportError(f"--format parquet needs PyArrow: {pip_line('parquet')}") from error
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records(boards, columns)), sink)
     return sink.getvalue()

@@ -32,6 +32,7 @@ from owo_agents.benchmark.suite import digest
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import AgentError
 from owo_agents.registry import registry as agents
+from owo_env.extras import pip_line
 from owo_env.scenarios import registry as scenarios
 
 Outcome = Result | str
@@ -181,9 +182,7 @@ def ray(address: str | None = None) -> Backend:
     try:
         import ray as ray_
     except ImportError as error:
-        raise ImportError(
-            "backend 'ray' needs Ray: pip install 'airan-fairmtl[cluster]'"
-        ) from error
+        raise ImportError(f"backend 'ray' needs Ray: {pip_line('cluster')}") from error
 
     def start(jobs: int) -> None:
         options: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.playing.loop import RoundRecord
+from owo_env.extras import pip_line
 
 _UNFIT = re.compile(r"[^\w=-]+")
 
@@ -28,9 +29,8 @@ class TensorBoard(Callback):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError(
-                "--tensorboard needs TensorBoard: pip install 'airan-fairmtl[tensorboard]'"
-            ) from error
+            line = pip_line("tensorboard")
+            raise ImportError(f"--tensorboard needs TensorBoard: {line}") from error
         folder.mkdir(parents=True, exist_ok=True)  # raises now, not after hours
         self._make = SummaryWriter
         self._folder = folder

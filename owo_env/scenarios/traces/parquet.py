@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env.extras import pip_line
 from owo_env.scenarios.least_squares.measured import LINK, Recording
 from owo_env.scenarios.traces.file import TraceFile
 from owo_env.scenarios.traces.trace import Recordings, Trace, parse_settings
@@ -27,9 +28,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError(
-            "Parquet traces need pyarrow: pip install 'airan-fairmtl[parquet]'"
-        ) from error
+        raise ImportError(f"Parquet traces need pyarrow: {pip_line('parquet')}") from error
     return pyarrow, pyarrow.parquet
 
 

@@ -140,7 +140,9 @@ def test_and_in_the_benchmark(registered, tmp_path, scenario, name):
         assert np.array_equal(ours, theirs), key
 
 
-@pytest.mark.parametrize("backend", ["serial", "process", "ray"])
+@pytest.mark.parametrize(
+    "backend", ["serial", "process", pytest.param("ray", marks=pytest.mark.cluster)]
+)
 def test_on_whatever_backend(registered, tmp_path, backend):
     if backend == "ray":
         pytest.importorskip("ray")

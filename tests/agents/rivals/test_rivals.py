@@ -34,6 +34,15 @@ SCALARIZERS = {
 }
 
 
+NO_ECOS = "Nash-MTL's solver, ecos, has no wheels for Python 3.13 and later"
+
+
+@pytest.fixture(autouse=True)
+def nash_where_its_solver_is(request):
+    if "nash-mtl" in getattr(getattr(request.node, "callspec", None), "params", {}).values():
+        pytest.importorskip("ecos", reason=NO_ECOS)
+
+
 def problem(alpha=2.0, users=3, dim=5, dtype=float, **kwargs):
     return owo_env.Problem(
         num_users=users,
@@ -173,6 +182,7 @@ def test_any_aggregator_by_path_and_what_is_missing():
         owo_agents.make("cagrad", given, option=1)
     with pytest.raises(ValueError, match="needs gradients='per_user'"):
         owo_agents.make("mgda", env(gradients="weighted"))
+    pytest.importorskip("ecos", reason=NO_ECOS)
     assert not owo_agents.make("nash-mtl", given).savable()
     assert owo_agents.make("mgda", given).savable()
 
@@ -189,7 +199,7 @@ def test_a_missing_extra_says_how_to_install_it(name, monkeypatch):
     for module in ("aggregation", "scalarization"):
         monkeypatch.setitem(__import__("sys").modules, f"torchjd.{module}", None)
     monkeypatch.delitem(__import__("sys").modules, "owo_agents.rivals.fairgrad", raising=False)
-    with pytest.raises(ImportError, match=r'pip install "airan-fairmtl\[mtl\]"'):
+    with pytest.raises(ImportError, match=r'pip install "torchjd\['):
         owo_agents.make(name, problem())
 
 
@@ -426,3 +436,30 @@ def test_copies_without_a_seed_share_one():
     obs, *_ = copies.step(action)
     one = [copy._stream.batch.data.y for copy in copies.copies]
     assert np.array_equal(one[0], one[1]) and obs["gradient"].shape == (2, 4)
+
+
+def test_nash_without_its_solver_says_why_and_what_to_do(monkeypatch):
+    pytest.importorskip("torchjd")
+    import importlib.util
+
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "ecos" else there(name, *a)
+    )
+    monkeypatch.setitem(__import__("sys").modules, "ecos", None)
+    with pytest.raises(ImportError, match=r"no wheels for Python 3\.13.*C compiler.*--skip nash"):
+        owo_agents.make("nash-mtl", problem())
+
+
+def test_a_warning_is_no_failure_of_a_solver():
+    """Not even where warnings are errors, as here: a rival must not play the mean for that."""
+    pytest.importorskip("torchjd")
+    from owo_agents.rivals.aggregated import Solver
+
+    class Warns:
+        def __call__(self, jacobian):
+            warnings.warn("the solver advises", stacklevel=2)
+            return jacobian.sum(0)
+
+    found = Solver(Warns())(np.eye(3))
+    assert found is not None and found[0].tolist() == [1, 1, 1]

@@ -434,5 +434,5 @@ print([name for name in sys.modules if name.startswith(("owo_agents.benchmark", 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     refusal, loaded = done.stdout.splitlines()
-    assert 'pip install "airan-fairmtl[rl]"' in refusal
+    assert 'pip install "stable-baselines3' in refusal
     assert loaded == "[]"

