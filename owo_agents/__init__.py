@@ -8,7 +8,7 @@ from owo_agents.agent import Agent
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import cws, frozen, owo_fmtl, owo_normalized, srl
 from owo_agents.playing.loop import AgentError, RoundRecord, play
-from owo_agents.registry import make, names, register
+from owo_agents.registry import describe, make, names, register
 from owo_agents.rl.control import WeightControl, WeightControlVector
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ __all__ = [
     "WeightControl",
     "WeightControlVector",
     "bench",
+    "describe",
     "make",
     "names",
     "play",

@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import operator
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,9 +26,27 @@ def unknown(
         elsewhere: Those that exist and might have been meant, but will not do here.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), sorted({*known, *elsewhere}), n=3, cutoff=0.5)
+    near = nearest(str(name), sorted({*known, *elsewhere}))
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return ValueError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three names that may have been meant.
+
+    First those of which it is the initials (``lr``), a word or the beginning (``csi``), then
+    those that are spelled alike.
+    """
+    known, short = list(known), name.lower()
+    words = {one: re.split(r"[-_ ]", one.lower()) for one in known}
+    meant = [
+        one
+        for one, parts in words.items()
+        if len(short) > 1
+        and (short == "".join(p[:1] for p in parts) or short in parts or one.startswith(short))
+    ]
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return list(dict.fromkeys(meant + alike))[:3]
 
 
 def one_of(argument: str, value: object, allowed: Iterable[str]) -> None:
@@ -131,7 +150,8 @@ def keywords(
     known = {p.name for p in named}
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:
-            known |= _unpacked(callable_, p.name, given)
+            typed = unpacked(callable_, p.name)
+            known |= set(given) if typed is None else set(typing_extensions.get_type_hints(typed))
     for name in given:
         if name not in known and name in elsewhere:
             raise TypeError(f"{name} is no argument of {what}, but of {elsewhere[name]}")
@@ -142,11 +162,8 @@ def keywords(
         raise TypeError(f"{what} needs {', '.join(missing)}")
 
 
-_UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}
-
-
-def _unpacked(callable_: Callable[..., Any], name: str, given: Iterable[str]) -> set[str]:
-    """The keywords behind ``**name: Unpack[ATypedDict]``; without it any, so those ``given``."""
+def unpacked(callable_: Any, name: str) -> Any:
+    """The TypedDict behind ``**name: Unpack[…]`` of a class or function; None without one."""
     while isinstance(callable_, functools.partial):
         callable_ = callable_.func
     if isinstance(callable_, type):
@@ -156,5 +173,8 @@ def _unpacked(callable_: Callable[..., Any], name: str, given: Iterable[str]) ->
     except Exception:  # no annotations, or such as only a type checker can read
         hint = None
     if typing_extensions.get_origin(hint) not in _UNPACK:
-        return set(given)
-    return set(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))
+        return None
+    return typing_extensions.get_args(hint)[0]
+
+
+_UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}

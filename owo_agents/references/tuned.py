@@ -36,8 +36,8 @@ class TunedConstant(Learner):
     Args:
         problem: The problem.
         exponents: The β to try.
-        totals: The c to try, in units of OWO-FMTL's first total.
-        rounds: Rounds of each tuning stream; fewer where the scenario has no more.
+        totals: [OWO-FMTL's first total] The c to try.
+        rounds: [rounds] Of each tuning stream; fewer where the scenario has no more.
         seeds: Tuning streams for each point of the grid.
         options: ``learning_rate`` and the other :class:`owo_agents.learner.methods.Parts`.
     """

@@ -81,7 +81,13 @@ class Hedge(Weighting):
 
 
 class DualCarried(Dual):
-    """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts."""
+    """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts.
+
+    Args:
+        problem: The problem.
+        initial_weights: The priorities of the first slot, K; default the centre utility's.
+        constants: As of ``owo-fmtl``.
+    """
 
     carried = ("slots", "p", "z")
     slots = 0

@@ -102,15 +102,15 @@ class CsiPrediction(Measured):
     so fast that nothing is left to predict is warned of, with the least NMSE that theory allows.
 
     Args:
-        num_slots: m.
+        num_slots: [slots] m, of a round.
         mix: How many users are at the cell's edge: ``"edge-heavy"`` (¾), ``"balanced"`` (½) or
             ``"vehicular-heavy"`` (¼), at least one of each class.
-        num_users: K ≥ 2; by default 4, or as many as ``users``.
+        num_users: [users] K ≥ 2; by default 4, or as many as ``users``.
         users: The users instead of a mix: names of ``USERS`` or mappings of :class:`User`'s fields.
         shuffle: Whether users change places at random every round; ``info["user_class"]`` tells
             after a round who was where.
-        drift: If not 0, every ``drift`` rounds one user (each in turn) becomes one of the next
-            class, so that the mix changes slowly and a learned start ages.
+        drift: [rounds] If not 0, every ``drift`` rounds one user (each in turn) becomes one of the
+            next class, so that the mix changes slowly and a learned start ages.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
             ⌊√m⌋ slots.
         l_max: Utility is l_max − loss.

@@ -49,7 +49,7 @@ class Recorded(Measured):
         active: Who had a job in which slot, true or false, (T, m, K); they play over a link then.
         heard: Whose feedback arrived, likewise.
         snr_db: Mean SNRs in dB, (T, K), for links with an outage.
-        num_slots: m; only to state what the data have.
+        num_slots: [slots] m, of a round; only to state what the data have.
         l_max: Utility is l_max − loss.
         utility_bounds: (u_min, u_max) of the dual space.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.

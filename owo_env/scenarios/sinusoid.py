@@ -26,7 +26,7 @@ class Sinusoid(LeastSquares):
     ε ~ N(0.05, 0.1) per user and slot; amplitudes, frequencies and phases are redrawn each round.
 
     Args:
-        num_slots: m.
+        num_slots: [slots] m, of a round.
         adversary: ``"none"`` or ``"blocks"`` (user 1's label flips its sign every ⌊√m⌋ slots).
         l_max: The loss of a user without the system; utility = l_max − loss.
         utility_bounds: (u_min, u_max) of the dual space.

@@ -55,8 +55,7 @@ def attempt(cell: Cell, on_round: OnRound | None, checkpoints: Path | None) -> O
 
 def _known(cell: Cell) -> list[dict[str, Any]]:
     """What this process knows by the names of the cell's agent and scenario."""
-    found = (agents.entries, cell.agent), (scenarios.entries, cell.scenario)
-    return [{name: known[name]} if name in known else {} for known, name in found]
+    return [agents.known(cell.agent), scenarios.known(cell.scenario)]
 
 
 def _things(cells: Sequence[Cell]) -> list[str]:

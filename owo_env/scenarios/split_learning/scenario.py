@@ -66,8 +66,8 @@ class SplitLearning(Scenario):
         tasks: One stream of tasks for each user: a list of :class:`Task` that is gone through
             again and again, or a function (round from 1, stream's seed) → :class:`Task`.
         loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
-        num_slots: m.
-        batch_size: Items a user and slot.
+        num_slots: [slots] m, of a round.
+        batch_size: [items] Of each user in a slot.
         l_max: The loss of a user without the system.
         utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max.
         head_learning_rate: η of heads and front layers.
@@ -78,7 +78,7 @@ class SplitLearning(Scenario):
             update (``"train"``), or on held-out data (``"heldout"``).
         front: The users' own first layers (a function that makes them, or K modules), which
             keep raw inputs at the user (``split="u"``); None sends inputs to the server.
-        users_per_pass: Users served in one pass.
+        users_per_pass: [users] Served in one pass.
         device: Where torch computes.
         mode: How batch norm, dropout and the like behave while users learn. ``"eval"``: they
             rest, batch norm at the statistics that it came with. ``"train"``: as in a training
