@@ -43,7 +43,7 @@ def register(
     """Make ``factory(problem, **kwargs)`` available as ``make(name, …)`` in this process.
 
     A benchmark sends it to its workers. A package of one's own offers agents to every process by
-    entry points of the group ``owo_agents.agents``.
+    entry points of the group ``"owo_agents.agents"``.
 
     Args:
         name: The agent's name; registering it again replaces it.
