@@ -82,14 +82,34 @@ def number(
     return number_
 
 
+Each = float | Sequence[float]
+"""One number for all users, or K, one a user."""
+
+
 def one_each(argument: str, value: object, users: int, **limits: Any) -> tuple[float, ...]:
-    """One number a user, given as K or as one for all, each as :func:`number` wants it."""
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        return (number(argument, value, **limits),) * users
+    """One number a user, given as K or as one for all, each as :func:`number` wants it.
+
+    Limits may be K themselves.
+    """
+    among = [{n: _of(limit, k) for n, limit in limits.items()} for k in range(users)]
+    if isinstance(value, str) or np.ndim(value) == 0:  # type: ignore[arg-type]
+        return tuple(number(argument, value, **own) for own in among)
     given = list(value)  # type: ignore[call-overload]
     if len(given) != users:
         raise ValueError(f"{argument}={value!r}: must have {users} numbers, one a user")
-    return tuple(number(f"{argument}[{k}]", one, **limits) for k, one in enumerate(given))
+    return tuple(
+        number(f"{argument}[{k}]", one, **own) for k, (one, own) in enumerate(zip(given, among))
+    )
+
+
+def each(argument: str, value: object, users: int, **limits: Any) -> float | tuple[float, ...]:
+    """:func:`one_each`, where all are alike as one number."""
+    found = one_each(argument, value, users, **limits)
+    return found[0] if len(set(found)) == 1 else found
+
+
+def _of(limit: Any, user: int) -> Any:
+    return limit if np.ndim(limit) == 0 else limit[user]
 
 
 def flag(argument: str, value: object) -> bool:
@@ -99,14 +119,18 @@ def flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
-def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
-    """``value`` as (u_min, u_max) with 0 < u_min < u_max, or ValueError."""
+def utility_bounds(value: Sequence[Any], users: int) -> tuple[Any, Any]:
+    """``value`` as (u_min, u_max) with 0 < u_min < u_max, or ValueError.
+
+    Either is a number where it is the same for all users, else K of them.
+    """
     try:
         u_min, u_max = value
     except (TypeError, ValueError):
-        raise ValueError(f"utility_bounds={value!r}: must be a pair (u_min, u_max)") from None
-    u_min = number("utility_bounds[0] (u_min)", u_min, low=0.0, open_low=True)
-    return u_min, number("utility_bounds[1] (u_max)", u_max, low=u_min, open_low=True)
+        text = f"utility_bounds={value!r}: must be a pair (u_min, u_max), each one number or K"
+        raise ValueError(text) from None
+    u_min = each("utility_bounds[0] (u_min)", u_min, users, low=0.0, open_low=True)
+    return u_min, each("utility_bounds[1] (u_max)", u_max, users, low=u_min, open_low=True)
 
 
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:

@@ -305,7 +305,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         else:
             good = within(model.tolist(), *self._model_range)
         if not good or not within(weights.tolist(), 0.0, sys.float_info.max):
-            raise self._located(bad_action(model, weights, problem))
+            led = "" if np.isfinite(model).all() else self._score.diverged()
+            raise self._located(ValueError(f"{bad_action(model, weights, problem)}{led}"))
         return model, weights
 
     def _restart(self) -> Stream:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.radio import profiles
@@ -113,8 +114,8 @@ class CsiPrediction(Measured):
             next class, so that the mix changes slowly and a learned start ages.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
             ⌊√m⌋ slots.
-        l_max: Utility is l_max − loss.
-        utility_bounds: (u_min, u_max) of the dual space.
+        l_max: Utility is l_max − loss; a number, or K.
+        utility_bounds: (u_min, u_max) of the dual space, each a number, or K.
         carrier_ghz: Carrier frequency in GHz, at most 100.
         subcarrier_spacing_khz: Distance between observed subcarriers in kHz; default one in each
             resource block, 180·2^μ kHz.
@@ -149,8 +150,8 @@ class CsiPrediction(Measured):
         shuffle: bool = True,
         drift: int = 0,
         adversary: str = "none",
-        l_max: float = 1.25,
-        utility_bounds: tuple[float, float] = (0.4, 1.25),
+        l_max: Each = 1.25,
+        utility_bounds: tuple[Each, Each] = (0.4, 1.25),
         carrier_ghz: float = CARRIER_GHZ,
         subcarrier_spacing_khz: float | None = None,
         subcarriers: int = 16,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Integers
@@ -50,8 +51,8 @@ class Recorded(Measured):
         heard: Whose feedback arrived, likewise.
         snr_db: Mean SNRs in dB, (T, K), for links with an outage.
         num_slots: [slots] m, of a round; only to state what the data have.
-        l_max: Utility is l_max − loss.
-        utility_bounds: (u_min, u_max) of the dual space.
+        l_max: Utility is l_max − loss; a number, or K.
+        utility_bounds: (u_min, u_max) of the dual space, each a number, or K.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         initial_model: x_1, shape (d,); default 0.
         smoothness: L; default 2·max mean ‖x‖² over all slots and users.
@@ -84,8 +85,8 @@ class Recorded(Measured):
         heard: ArrayLike | None = None,
         snr_db: ArrayLike | None = None,
         num_slots: int | None = None,
-        l_max: float | None = None,
-        utility_bounds: Sequence[float] | None = None,
+        l_max: Each | None = None,
+        utility_bounds: tuple[Each, Each] | None = None,
         model_bounds: Sequence[float] | None = None,
         initial_model: ArrayLike | None = None,
         smoothness: float | None = None,

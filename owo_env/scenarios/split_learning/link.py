@@ -56,9 +56,9 @@ class Setup:
     losses: Sequence[Loss]
     corrupt: Callable[[Tensor, int, int, int], Tensor]
     num_slots: int
-    l_max: float
+    l_max: Sequence[float]
     batch_size: int
-    head_learning_rate: float
+    head_learning_rate: Sequence[float]
     heads: str
     weights_scale_heads: bool
     feedback: str

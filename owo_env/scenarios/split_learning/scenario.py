@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.fairness import Fairness
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario
@@ -35,9 +36,9 @@ class Settings(TypedDict, total=False):
 
     num_slots: int
     batch_size: int
-    l_max: float
-    utility_bounds: tuple[float, float]
-    head_learning_rate: float
+    l_max: Each
+    utility_bounds: tuple[Each, Each]
+    head_learning_rate: Each
     heads: str
     weights_scale_heads: bool
     feedback: str
@@ -68,9 +69,9 @@ class SplitLearning(Scenario):
         loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
         num_slots: [slots] m, of a round.
         batch_size: [items] Of each user in a slot.
-        l_max: The loss of a user without the system.
-        utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max.
-        head_learning_rate: η of heads and front layers.
+        l_max: The loss of a user without the system; a number, or K where losses differ.
+        utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max. Each a number, or K.
+        head_learning_rate: η of heads and front layers; a number, or K.
         heads: ``"carried"`` over rounds, or ``"reset"`` at the start of each.
         weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
             gradients are asked for, which no weight shapes.
@@ -103,9 +104,9 @@ class SplitLearning(Scenario):
         loss: Loss | Sequence[Loss] = F.cross_entropy,
         num_slots: int = 31,
         batch_size: int = 25,
-        l_max: float = 3.3,
-        utility_bounds: tuple[float, float] = (1.0, 3.3),
-        head_learning_rate: float = 0.1,
+        l_max: Each = 3.3,
+        utility_bounds: tuple[Each, Each] = (1.0, 3.3),
+        head_learning_rate: Each = 0.1,
         heads: str = "carried",
         weights_scale_heads: bool = False,
         feedback: str = "train",
@@ -140,9 +141,11 @@ class SplitLearning(Scenario):
             losses=_losses(loss, users),
             corrupt=self.corrupt,
             num_slots=self.problem.num_slots,
-            l_max=float(l_max),
+            l_max=checks.one_each("l_max", l_max, users),
             batch_size=checks.whole("batch_size", batch_size, low=least),
-            head_learning_rate=checks.number("head_learning_rate", head_learning_rate, low=0.0),
+            head_learning_rate=checks.one_each(
+                "head_learning_rate", head_learning_rate, users, low=0.0
+            ),
             heads=heads,
             weights_scale_heads=checks.flag("weights_scale_heads", weights_scale_heads),
             feedback=feedback,

@@ -67,9 +67,9 @@ class SplitStream(Stream):
         self.server.load(model)
         self.users.start_slot()
         p = torch.from_numpy(weights.copy()).to(setup.device, setup.dtype)
-        rates = [setup.head_learning_rate] * len(weights)
+        rates = list(setup.head_learning_rate)
         if setup.weights_scale_heads and not per_user:
-            rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
+            rates = [rate * p_k for rate, p_k in zip(rates, weights.tolist())]
         if self._busy is not None:
             rates = [rate if busy else 0.0 for rate, busy in zip(rates, self._busy)]
         judged = None
@@ -83,7 +83,8 @@ class SplitStream(Stream):
             passes = [self._teach(slot, c, p[c], rates[c]) for c in self._chunks]
             losses = torch.cat(passes) if len(passes) > 1 else passes[0]
             gradient = self.server.gradient.cpu().numpy().copy()
-        return [setup.l_max - loss for loss in judged or losses.tolist()], gradient
+        each = zip(setup.l_max, judged or losses.tolist())
+        return [l_max - loss for l_max, loss in each], gradient
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of ``model`` under the users' present heads."""
@@ -92,7 +93,7 @@ class SplitStream(Stream):
         with self._judging():
             losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
         self.server.load(present)
-        return self.setup.l_max - np.array(losses)
+        return np.array(self.setup.l_max) - np.array(losses)
 
     def slot_info(self) -> dict[str, Any]:
         """Bytes over the link in the slot just played, each (K,).
