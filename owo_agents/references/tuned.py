@@ -80,7 +80,7 @@ class TunedConstant(Learner):
         """The best priorities of the grid, (K,)."""
         even = self.problem.fairness.start
         (utilities,), _ = self._tried(scenario, even[None])
-        utilities = np.maximum(utilities, self.problem.utility_bounds[0])
+        utilities = np.maximum(utilities, self.problem.fairness.bounds[0])
         leaning = [utilities**-beta for beta in self._exponents]
         grid = [c * even.sum() * lean / lean.sum() for lean in leaning for c in self._totals]
         _, fairness = self._tried(scenario, np.array(grid))

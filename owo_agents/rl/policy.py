@@ -127,7 +127,7 @@ def described(problem: Problem) -> dict[str, Any]:
     return {
         "num_users": problem.num_users,
         "alpha": problem.alpha,
-        "utility_bounds": [float(u) for u in problem.utility_bounds],
+        "utility_bounds": [np.array(u, float).tolist() for u in problem.utility_bounds],
         "dim": problem.dim,
         **({} if set(notion) == {"name", "alpha"} else {"fairness": notion}),
     }

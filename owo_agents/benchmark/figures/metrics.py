@@ -28,7 +28,7 @@ _OF_A_RUN: dict[str, Callable[[Result], float | None]] = {
     "gap": lambda r: float(np.ptp(r.utilities, axis=1).mean()),
     "jain": lambda r: float(jain_index(r.utilities).mean()),
     "total_weight": lambda r: float(r.weights.sum(axis=1).mean()),
-    "below_u_min": lambda r: float((r.utilities < r.problem["utility_bounds"][0]).mean()),
+    "below_u_min": lambda r: float((r.utilities < np.array(r.problem["utility_bounds"][0])).mean()),
     "slots_per_second": lambda r: r.slots_per_second,
 }
 
@@ -141,11 +141,11 @@ def series_of(result: Result, reads: str) -> Floats | None:
         if l_max is None:
             return None
         jobs = result.extras.get("active_slots", 1)  # without a job there is no loss
-        return np.where(np.asarray(jobs) > 0, l_max - result.utilities, np.nan)
+        return np.where(np.asarray(jobs) > 0, np.asarray(l_max) - result.utilities, np.nan)
     return result.extras.get(reads)
 
 
-def _l_max(result: Result) -> float | None:
+def _l_max(result: Result) -> float | Sequence[float] | None:
     """l_max of a run's problem; results of before have it in their settings, or by default."""
     if "l_max" in result.problem:
         return result.problem["l_max"]  # type: ignore[no-any-return]
