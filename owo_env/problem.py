@@ -37,7 +37,8 @@ class Problem:
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         diameter: D_Θ, the largest distance within Θ; by default that of the cube, √d·(high − low).
             None means unknown.
-        smoothness: L, the Lipschitz constant of one user's loss gradient; None means unknown.
+        smoothness: L, the Lipschitz constant of one user's loss gradient; a number, or K where
+            users' differ. None means unknown.
         gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W and utilities ≥ u_min; None
             means unknown. By default it follows from L: a non-negative loss has ‖∇ℓ‖² ≤ 2Lℓ,
             which is at most 2L(l_max − u_min), user by user where these differ.
@@ -62,7 +63,7 @@ class Problem:
     l_max: Any = None
     model_bounds: tuple[float, float] | None = None
     diameter: float | None = None
-    smoothness: float | None = None
+    smoothness: Any = None
     gradient_bound: float | None = None
     error_unit: tuple[str, float] | None = None
     slot_ms: float | None = None
@@ -89,7 +90,11 @@ class Problem:
             self._keep("model_bounds", (left, right))
             if self.diameter is None:
                 self._keep("diameter", (right - left) * self.dim**0.5)
-        for name in ("diameter", "smoothness", "gradient_bound"):
+        if self.smoothness is not None:
+            users, allowed = self.num_users, {"low": 0.0, "open_low": True}
+            L = checks.each("smoothness", self.smoothness, users, **allowed)
+            self._keep("smoothness", L)
+        for name in ("diameter", "gradient_bound"):
             if (value := getattr(self, name)) is not None:
                 self._keep(name, checks.number(name, value, low=0.0, open_low=True))
         self._keep("initial_model", self._start())
@@ -170,11 +175,19 @@ class Problem:
         if self.smoothness is None or self.l_max is None:
             return None
         loss = as_number(self.l_max) - as_number(self.utility_bounds[0])
-        if np.ndim(loss) == 0:
-            return float(self.fairness.most * (2 * self.smoothness * loss) ** 0.5)
-        steepest = (2 * self.smoothness * loss) ** 0.5  # ‖∇u_k‖, (K,)
+        return self._at_most((2 * as_number(self.smoothness) * loss) ** 0.5)
+
+    def _at_most(self, each: Any) -> float:
+        """The largest Σ p_k c_k over P, or more; ``each`` is c, a number or (K,)."""
+        if np.ndim(each) == 0:
+            return float(self.fairness.most * each)
         high = self.fairness.priority_box[1]
-        return float(min(self.fairness.most * steepest.max(), sum_users(high * steepest)))
+        return float(min(self.fairness.most * each.max(), sum_users(high * each)))
+
+    @property
+    def curvature(self) -> float | None:
+        """The Lipschitz constant of Σ p_k ∇u_k for priorities in P; None where L is unknown."""
+        return None if self.smoothness is None else self._at_most(as_number(self.smoothness))
 
     def judged_by(self, fairness: Fairness) -> Problem:
         """The same problem under another notion of fairness; G_Θ grows with its priorities."""
