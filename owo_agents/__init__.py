@@ -13,6 +13,7 @@ from owo_agents.rl.control import WeightControl, WeightControlVector
 
 if TYPE_CHECKING:
     from owo_agents.benchmark.api.bench import bench
+    from owo_agents.playing.checkpoint import resume
 
 # The gradients that each plays on, if not "weighted"; None where its arguments or the problem say.
 _GRADIENTS: dict[str, str | None] = {
@@ -84,13 +85,18 @@ __all__ = [
     "names",
     "play",
     "register",
+    "resume",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """``bench``, whose tables, charts and workers are loaded when it is first asked for."""
-    if name != "bench":
-        raise AttributeError(f"module 'owo_agents' has no attribute {name!r}")
-    from owo_agents.benchmark.api.bench import bench
+    """``bench`` and ``resume``: what they need is loaded when they are first asked for."""
+    if name == "bench":
+        from owo_agents.benchmark.api.bench import bench
 
-    return bench
+        return bench
+    if name == "resume":
+        from owo_agents.playing.checkpoint import resume
+
+        return resume
+    raise AttributeError(f"module 'owo_agents' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -273,6 +274,37 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             value = judged_by_jobs(self.problem, best[1], self._stream.shares())
             return best[0], float(value)
         return best[0], self.problem.fairness.value_of(best[1].tolist())
+
+    def export(
+        self, model: Floats | None = None, path: str | os.PathLike[str] | None = None
+    ) -> Any:
+        """What was trained: in split learning the encoder, heads and front layers as modules.
+
+        Args:
+            model: θ (d,), for example a record's; default the last one played.
+            path: Also write them there, as one safetensors file.
+
+        Returns:
+            :class:`owo_env.scenarios.split_learning.export.Exported`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was played yet, or, without ``model``, no slot
+                since the last reset.
+            ValueError: The model is of the wrong shape or outside Θ.
+            TypeError: The scenario has no modules.
+        """
+        if self._stream is None or not self._round:
+            raise gym.error.ResetNeeded("nothing was trained yet: play a round before export()")
+        if model is None and not (self._over or self._score.slot):
+            raise gym.error.ResetNeeded(
+                "no model was played since the last reset or load: play a slot, or give model="
+            )
+        if model is not None:
+            model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
+        exported = self._stream.export(model)
+        if path is not None:
+            exported.save(path)
+        return exported
 
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""

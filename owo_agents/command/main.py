@@ -89,9 +89,14 @@ def run(
     render: Annotated[
         bool, typer.Option("--render", help="First show the rounds, slot by slot.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder of --out.")
+    ] = False,
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
+        if resume and out is None:
+            raise ValueError("--resume: needs --out, the folder to go on from")
         look_here([scenario, agent, *(set_ or ()), *(arg or ())])
         arguments = pairs("--arg", arg)
         if "agent" in arguments:
@@ -113,7 +118,7 @@ def run(
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with refusing():
-            serial = {"backend": "serial", "jobs": 1, "force": True}
+            serial = {"backend": "serial", "jobs": 1, "force": not resume}
             benchmark = prepared(one, folder, tensorboard, **serial)
         stack.enter_context(stopping(out))
         results = benchmark.run()

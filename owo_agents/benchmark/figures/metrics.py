@@ -80,9 +80,9 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     names = sorted({name for result in results for name in user_classes(result)})
     cells = [result.cell for result in results]
     agents = dict.fromkeys(cell.agent for cell in cells)
-    columns = []
+    columns, own = [], vocabulary.own_metrics(key for result in results for key in result.extras)
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
-        for figure in vocabulary.figures(scenario, agents):
+        for figure in [*vocabulary.figures(scenario, agents), *own]:
             figure = replace(figure, title=titled(figure, results))
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()

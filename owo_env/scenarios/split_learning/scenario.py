@@ -19,6 +19,7 @@ from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.split_learning.heads import Loss, Modules, refuse_lazy
 from owo_env.scenarios.split_learning.link import Setup
+from owo_env.scenarios.split_learning.metrics import Metrics, checked_metrics
 from owo_env.scenarios.split_learning.modes import MODES, has_batch_norm, warn_of_resting
 from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.surroundings import quiet, reseed, surroundings
@@ -87,6 +88,9 @@ class SplitLearning(Scenario):
             are kept at the server for each user, and judge held-out and validation data and
             ``evaluate``. None is ``"eval"``, with a warning where there are such layers.
         collate: A list of a data set's items to (inputs, labels), where items are no pairs.
+        metrics: Name → function (outputs, labels) → number of all of a user's validation data, or
+            K of them, None for a user to whom it means nothing. They are in the records as
+            ``validation_NAME``, (K,), NaN where there is none.
 
     Raises:
         ValueError: A setting is outside its domain.
@@ -115,6 +119,7 @@ class SplitLearning(Scenario):
         device: str = "cpu",
         mode: str | None = None,
         collate: Collate | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         checks.one_of("heads", heads, HEADS)
         checks.one_of("feedback", feedback, FEEDBACK)
@@ -138,6 +143,7 @@ class SplitLearning(Scenario):
             front=None if front is None else _one_a_user("front", front, users),
             tasks=list(tasks),
             collate=collate,
+            metrics=checked_metrics(metrics, users),
             losses=_losses(loss, users),
             corrupt=self.corrupt,
             num_slots=self.problem.num_slots,
