@@ -48,12 +48,12 @@ def users():
 
 
 class Mixed(SplitLearning):
-    """One encoder, three losses, each in its own scale: l_max is what a constant answer costs."""
+    """One encoder, three losses, each in its own scale: that of what a constant answer costs."""
 
     name = "mixed"
 
     def __init__(self, num_slots: int = SLOTS) -> None:
-        l_max = [0.7, 450.0, 1.7]
+        cost = torch.tensor([0.69, 450.0, 1.61])  # ln 2, about the variance of the number, ln 5
         with torch.random.fork_rng():
             torch.manual_seed(0)
             encoder = nn.Sequential(nn.Linear(16, 32), nn.Tanh())
@@ -64,8 +64,8 @@ class Mixed(SplitLearning):
             list(users()),
             loss=[F.cross_entropy, F.mse_loss, F.cross_entropy],
             num_slots=num_slots,
-            l_max=l_max,
-            utility_bounds=([one / 4 for one in l_max], l_max),
+            l_max=1.5 * cost,
+            utility_bounds=(cost / 2, 1.5 * cost),
             head_learning_rate=[0.3, 0.02, 0.3],
             metrics={
                 "recall": [macro_recall, None, macro_recall],
