@@ -259,7 +259,8 @@ class Users:
     def _task(self, user: int, number: int) -> Task:
         """A user's task, whose function may draw."""
         reseed(quick_seed_of(Draw.TASK, self.seed, number, user), self.setup.device)
-        return task_of(self.setup.tasks[user], number, self.seed, user, self.setup.collate)
+        setup = self.setup
+        return task_of(setup.tasks[user], number, self.seed, user, setup.collate, setup.batch_size)
 
     def _through_front(self, user: int, inputs: Tensor) -> Tensor:
         """What a user's front layers make of its inputs."""

@@ -23,7 +23,7 @@ from owo_env.scenarios.split_learning.metrics import Metrics, checked_metrics
 from owo_env.scenarios.split_learning.modes import MODES, has_batch_norm, warn_of_resting
 from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.surroundings import quiet, reseed, surroundings
-from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream
+from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream, taken
 
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
@@ -56,6 +56,9 @@ class SplitLearning(Scenario):
 
     Users are served ``users_per_pass`` at a time, so memory does not grow with K.
 
+    Layers run in ``eval`` mode, unless ``mode="train"``: batch norm rests at its statistics, and
+    dropout does nothing, while θ and heads learn.
+
     What layers, losses, data sets and functions of tasks draw from the global generators of
     torch, numpy and random is a function of stream, round, user and slot, and leaves no trace in
     them. That costs a tenth of a millisecond a slot; ``draws = False`` on a class, an object or a
@@ -66,7 +69,8 @@ class SplitLearning(Scenario):
         head: The users' heads: a function that makes one, or K modules. K ``nn.Linear`` with
             ``F.cross_entropy`` run batched and in closed form.
         tasks: One stream of tasks for each user: a list of :class:`Task` that is gone through
-            again and again, or a function (round from 1, stream's seed) → :class:`Task`.
+            again and again, or a function (round from 1, stream's seed) → :class:`Task`. A data
+            set, or a shuffled ``DataLoader`` of the same batch size, stands for a task of it.
         loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
         num_slots: [slots] m, of a round.
         batch_size: [items] Of each user in a slot.
@@ -128,6 +132,9 @@ class SplitLearning(Scenario):
         least = 2 if mode == "train" and has_batch_norm(encoder) else 1
         x_1 = initial_model(encoder)
         dtype, found = torch.from_numpy(x_1).dtype, usable_device(device)
+        batch_size = checks.whole("batch_size", batch_size, low=least)
+        if isinstance(tasks, Sequence):
+            tasks = [taken(f"tasks[{k}]", own, batch_size) for k, own in enumerate(tasks)]
         users = _checked_streams(tasks, collate, dtype)
         self.problem = Problem(
             num_users=checks.whole("the number of tasks' streams", users, low=2),
@@ -148,7 +155,7 @@ class SplitLearning(Scenario):
             corrupt=self.corrupt,
             num_slots=self.problem.num_slots,
             l_max=checks.one_each("l_max", l_max, users),
-            batch_size=checks.whole("batch_size", batch_size, low=least),
+            batch_size=batch_size,
             head_learning_rate=checks.one_each(
                 "head_learning_rate", head_learning_rate, users, low=0.0
             ),
