@@ -166,14 +166,17 @@ class Scores:
         if not (math.isfinite(low) and math.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0].tolist()
             place = ": ".join(filter(None, [self._place(n), f"the utility of user {k}"]))
-            last = () if self._last is None else self._last[:, n].tolist()
-            led = _diverged(self._notion, last, int(self.slot[n]), k)
-            raise FloatingPointError(f"{place} is {u[k, n]}{led}")
+            raise FloatingPointError(f"{place} is {u[k, n]}{self.diverged(n, k)}")
         self._last = u
         if low < self._highest_min or high > self._lowest_max:
             outside = ((u < self._u_min) | (u > self._u_max)).sum(axis=0)
             self.violations = self.violations + (outside if live is None else outside * live)
         return low
+
+    def diverged(self, n: int, user: int | None = None) -> str:
+        """:meth:`Score.diverged` of stream ``n``."""
+        last = () if self._last is None else self._last[:, n].tolist()
+        return _diverged(self._notion, last, int(self.slot[n]), user)
 
     def _settled(self, slot: Any, sums: Floats, value: Floats, live: Mask | None) -> Floats:
         """Take the tally of a slot where ``live``; by how much F grew."""

@@ -162,6 +162,7 @@ def srl(
         problem: The problem.
         learning_rate: η; default by the rule of :func:`owo_agents.learner.step.default_rate`.
         target: ``"exact"``, ``"last"`` or ``"avg"``; what would be learned from, for reports.
+        participation: As of :func:`compose`.
     """
     return compose(
         Dual(problem),

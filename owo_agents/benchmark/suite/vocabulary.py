@@ -83,6 +83,7 @@ ON_AIR = (
 )
 """What links do; runs without one have none."""
 
+
 OWN = "validation_"
 
 
