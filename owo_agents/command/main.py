@@ -325,4 +325,7 @@ def main() -> None:
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup
         signal.signal(hangup, signal.default_int_handler)
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before anything that could be kept had begun
+        sys.exit(130)

@@ -54,3 +54,11 @@ def test_lightnings_order_of_calls_gives_the_same_numbers(capsys):
             optimizer.step(functools.partial(closure, batch))
     for p, q in zip(network.parameters(), ran["network"].parameters()):
         torch.testing.assert_close(p, q)
+
+
+@pytest.mark.slow
+def test_a_policy_of_ones_own(capsys):
+    pytest.importorskip("stable_baselines3")
+    ran = runpy.run_path(str(EXAMPLES / "own_policy.py"), run_name="__main__")
+    assert ran["gap"] < 1e-6
+    assert [slots for slots, _ in ran["watch"].evaluations] == [0, 1024, 2048]
