@@ -146,19 +146,6 @@ def test_models_oracle_and_certificate_do_not_depend_on_a_user_s_scale():
             assert other.extras[term] == pytest.approx(one.extras[term], abs=1e-7)
 
 
-def test_over_a_link_a_scaled_user_is_the_same_user_too():
-    both = []
-    rate = owo_agents.make("owo-fmtl", recorded(np.ones(2))).learning_rate
-    for scale in (np.ones(2), SCALE):
-        env = recorded(scale, link={"active": 0.7, "loss": 0.2})
-        agent = owo_agents.make("owo-fmtl", env, learning_rate=rate)
-        both.append(list(owo_agents.play(env, agent, 3, seed=0)))
-    for one, other in zip(*both):
-        assert other.model == pytest.approx(one.model, abs=1e-9)
-        assert other.utilities == pytest.approx(one.utilities * SCALE, rel=1e-9)
-        assert other.regret == pytest.approx(one.regret, abs=1e-8)
-
-
 def test_many_streams_are_the_single_ones():
     one = recorded(SCALE)
     problem = owo_env.problem_of(one)
