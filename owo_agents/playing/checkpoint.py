@@ -152,9 +152,10 @@ def save(
         save_file(arrays, beside, {"checkpoint": text, "sum": _sum(text, arrays)})
 
 
-def _check_savable(env: gym.Env[Any, Any], agent: Agent) -> None:
+def _check_savable(env: gym.Env[Any, Any] | None, agent: Agent) -> None:
     """Raise TypeError for what cannot be saved, as far as is known now."""
-    _unwrapped(env)
+    if env is not None:
+        _unwrapped(env)
     if not agent.savable():
         raise TypeError(
             f"agent {agent} cannot be checkpointed: it does not say what it carries from round to "
