@@ -56,7 +56,8 @@ def agent_page(name: str, summary: str) -> str:
 
 def write_agent_pages(*_: Any) -> None:
     """A page each into ``docs/agents/each``; those that are as they were are left alone."""
-    pages = {f"{name}.md": agent_page(name, line) for name, line in owo_agents.names().items()}
+    own = {n: line for n, line in owo_agents.names().items() if n not in registry.packages}
+    pages = {f"{name}.md": agent_page(name, line) for name, line in own.items()}
     EACH.mkdir(exist_ok=True)
     for old in EACH.glob("*.md"):
         if old.name not in pages:

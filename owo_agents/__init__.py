@@ -8,11 +8,12 @@ from owo_agents.agent import Agent
 from owo_agents.learner.learner import Learner
 from owo_agents.learner.methods import cws, frozen, owo_fmtl, owo_normalized, srl
 from owo_agents.playing.loop import AgentError, RoundRecord, play
-from owo_agents.registry import make, names, register
+from owo_agents.registry import describe, make, names, register
 from owo_agents.rl.control import WeightControl, WeightControlVector
 
 if TYPE_CHECKING:
     from owo_agents.benchmark.api.bench import bench
+    from owo_agents.playing.checkpoint import resume
 
 # The gradients that each plays on, if not "weighted"; None where its arguments or the problem say.
 _GRADIENTS: dict[str, str | None] = {
@@ -79,17 +80,23 @@ __all__ = [
     "WeightControl",
     "WeightControlVector",
     "bench",
+    "describe",
     "make",
     "names",
     "play",
     "register",
+    "resume",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """``bench``, whose tables, charts and workers are loaded when it is first asked for."""
-    if name != "bench":
-        raise AttributeError(f"module 'owo_agents' has no attribute {name!r}")
-    from owo_agents.benchmark.api.bench import bench
+    """``bench`` and ``resume``: what they need is loaded when they are first asked for."""
+    if name == "bench":
+        from owo_agents.benchmark.api.bench import bench
 
-    return bench
+        return bench
+    if name == "resume":
+        from owo_agents.playing.checkpoint import resume
+
+        return resume
+    raise AttributeError(f"module 'owo_agents' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from owo_agents.agent import Agent
 from owo_agents.learner.methods import around, bound
 from owo_agents.learner.weighting import Weighting
 from owo_env import checks
+from owo_env.describing import Description, described
 from owo_env.problem import Problem, attribute, problem_of
 from owo_env.registry import Registry
 from owo_env.spaces import GRADIENTS
@@ -28,7 +29,7 @@ def _objection(found: Any) -> str | None:
     return f"{found.__name__} has no method act(obs, info), and is no Weighting"
 
 
-registry: Registry[Factory] = Registry("agent", _objection, Agent)
+registry: Registry[Factory] = Registry("agent", _objection, Agent, "owo_agents.agents")
 names = registry.names
 
 
@@ -39,7 +40,10 @@ _plays_on: dict[str, str] = {}
 def register(
     name: str, factory: Factory | str, summary: str = "", gradients: str | None = None
 ) -> None:
-    """Make ``factory(problem, **kwargs)`` available as ``make(name, …)``.
+    """Make ``factory(problem, **kwargs)`` available as ``make(name, …)`` in this process.
+
+    A benchmark sends it to its workers. A package of one's own offers agents to every process by
+    entry points of the group ``"owo_agents.agents"``.
 
     Args:
         name: The agent's name; registering it again replaces it.
@@ -71,6 +75,20 @@ def resolve(name: str) -> Factory:
     return found
 
 
+def describe(name: str) -> Description:
+    """What an agent is and every argument that it takes; printed, it reads well.
+
+    Args:
+        name: A registered name, ``"package.module:Class"``, or ``"rl:PATH"``.
+
+    Raises:
+        ValueError: An unknown name, or a path that leads to nothing or to no agent.
+    """
+    factory, summary = resolve(name), registry.known(name).get(name, (None, ""))[1]
+    package = registry.packages.get(name, "")
+    return described(name, "" if package else summary, package, factory, first=1)
+
+
 def make(name: str, env: Any, **kwargs: Any) -> Agent:
     """An agent for an environment (scalar, vector or wrapped) or for a problem.
 
@@ -84,7 +102,7 @@ def make(name: str, env: Any, **kwargs: Any) -> Agent:
             not give the gradients that the agent needs.
         TypeError: An argument that the agent does not have; the message has the nearest names.
     """
-    if name not in registry.entries and ":" not in name and not isinstance(env, Problem):
+    if ":" not in name and not registry.known(name) and not isinstance(env, Problem):
         given = attribute(env, "gradients")
         fit = [one for one in registry.entries if given in (None, _plays_on.get(one, given))]
         raise checks.unknown("agent", name, fit, elsewhere=registry.entries)

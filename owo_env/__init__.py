@@ -9,8 +9,8 @@ import gymnasium as gym
 
 from owo_env.env import AIRANEnv
 from owo_env.flat_action import FlatAction
-from owo_env.problem import Problem
-from owo_env.scenarios import Scenario, Stream, make_scenario, registry
+from owo_env.problem import Problem, problem_of
+from owo_env.scenarios import Scenario, Stream, describe, make_scenario, registry
 from owo_env.vector_env import AIRANVectorEnv
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ __all__ = [
     "Problem",
     "Scenario",
     "Stream",
+    "describe",
     "make_scenario",
+    "problem_of",
     "register_scenario",
     "scenario_names",
     "trace_from",

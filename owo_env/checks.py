@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import operator
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,9 +26,27 @@ def unknown(
         elsewhere: Those that exist and might have been meant, but will not do here.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), sorted({*known, *elsewhere}), n=3, cutoff=0.5)
+    near = nearest(str(name), sorted({*known, *elsewhere}))
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return ValueError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three names that may have been meant.
+
+    First those of which it is the initials (``lr``), a word or the beginning (``csi``), then
+    those that are spelled alike.
+    """
+    known, short = list(known), name.lower()
+    words = {one: re.split(r"[-_ ]", one.lower()) for one in known}
+    meant = [
+        one
+        for one, parts in words.items()
+        if len(short) > 1
+        and (short == "".join(p[:1] for p in parts) or short in parts or one.startswith(short))
+    ]
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return list(dict.fromkeys(meant + alike))[:3]
 
 
 def one_of(argument: str, value: object, allowed: Iterable[str]) -> None:
@@ -64,14 +83,34 @@ def number(
     return number_
 
 
+Each = float | Sequence[float]
+"""One number for all users, or K, one a user."""
+
+
 def one_each(argument: str, value: object, users: int, **limits: Any) -> tuple[float, ...]:
-    """One number a user, given as K or as one for all, each as :func:`number` wants it."""
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        return (number(argument, value, **limits),) * users
+    """One number a user, given as K or as one for all, each as :func:`number` wants it.
+
+    Limits may be K themselves.
+    """
+    among = [{n: _of(limit, k) for n, limit in limits.items()} for k in range(users)]
+    if isinstance(value, str) or np.ndim(value) == 0:  # type: ignore[arg-type]
+        return tuple(number(argument, value, **own) for own in among)
     given = list(value)  # type: ignore[call-overload]
     if len(given) != users:
         raise ValueError(f"{argument}={value!r}: must have {users} numbers, one a user")
-    return tuple(number(f"{argument}[{k}]", one, **limits) for k, one in enumerate(given))
+    return tuple(
+        number(f"{argument}[{k}]", one, **own) for k, (one, own) in enumerate(zip(given, among))
+    )
+
+
+def each(argument: str, value: object, users: int, **limits: Any) -> float | tuple[float, ...]:
+    """:func:`one_each`, where all are alike as one number."""
+    found = one_each(argument, value, users, **limits)
+    return found[0] if len(set(found)) == 1 else found
+
+
+def _of(limit: Any, user: int) -> Any:
+    return limit if np.ndim(limit) == 0 else limit[user]
 
 
 def flag(argument: str, value: object) -> bool:
@@ -81,14 +120,18 @@ def flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
-def utility_bounds(value: Sequence[float]) -> tuple[float, float]:
-    """``value`` as (u_min, u_max) with 0 < u_min < u_max, or ValueError."""
+def utility_bounds(value: Sequence[Any], users: int) -> tuple[Any, Any]:
+    """``value`` as (u_min, u_max) with 0 < u_min < u_max, or ValueError.
+
+    Either is a number where it is the same for all users, else K of them.
+    """
     try:
         u_min, u_max = value
     except (TypeError, ValueError):
-        raise ValueError(f"utility_bounds={value!r}: must be a pair (u_min, u_max)") from None
-    u_min = number("utility_bounds[0] (u_min)", u_min, low=0.0, open_low=True)
-    return u_min, number("utility_bounds[1] (u_max)", u_max, low=u_min, open_low=True)
+        text = f"utility_bounds={value!r}: must be a pair (u_min, u_max), each one number or K"
+        raise ValueError(text) from None
+    u_min = each("utility_bounds[0] (u_min)", u_min, users, low=0.0, open_low=True)
+    return u_min, each("utility_bounds[1] (u_max)", u_max, users, low=u_min, open_low=True)
 
 
 def whole(argument: str, value: object, *, low: int, high: int | None = None) -> int:
@@ -132,7 +175,8 @@ def keywords(
     known = {p.name for p in named}
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:
-            known |= _unpacked(callable_, p.name, given)
+            typed = unpacked(callable_, p.name)
+            known |= set(given) if typed is None else set(typing_extensions.get_type_hints(typed))
     for name in given:
         if name not in known and name in elsewhere:
             raise TypeError(f"{name} is no argument of {what}, but of {elsewhere[name]}")
@@ -147,11 +191,8 @@ def keywords(
         raise TypeError(f"{what} needs {', '.join(missing)}")
 
 
-_UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}
-
-
-def _unpacked(callable_: Callable[..., Any], name: str, given: Iterable[str]) -> set[str]:
-    """The keywords behind ``**name: Unpack[ATypedDict]``; without it any, so those ``given``."""
+def unpacked(callable_: Any, name: str) -> Any:
+    """The TypedDict behind ``**name: Unpack[…]`` of a class or function; None without one."""
     while isinstance(callable_, functools.partial):
         callable_ = callable_.func
     if isinstance(callable_, type):
@@ -161,5 +202,8 @@ def _unpacked(callable_: Callable[..., Any], name: str, given: Iterable[str]) ->
     except Exception:  # no annotations, or such as only a type checker can read
         hint = None
     if typing_extensions.get_origin(hint) not in _UNPACK:
-        return set(given)
-    return set(typing_extensions.get_type_hints(typing_extensions.get_args(hint)[0]))
+        return None
+    return typing_extensions.get_args(hint)[0]
+
+
+_UNPACK = {typing_extensions.Unpack, getattr(typing, "Unpack", typing_extensions.Unpack)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -307,6 +308,37 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def _round_info(self, stream: Stream) -> dict[str, Any]:
         return numbered(stream.round_info(), self.problem.class_names)
 
+    def export(
+        self, model: Floats | None = None, path: str | os.PathLike[str] | None = None
+    ) -> Any:
+        """What was trained: in split learning the encoder, heads and front layers as modules.
+
+        Args:
+            model: θ (d,), for example a record's; default the last one played.
+            path: Also write them there, as one safetensors file.
+
+        Returns:
+            :class:`owo_env.scenarios.split_learning.export.Exported`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No round was played yet, or, without ``model``, no slot
+                since the last reset.
+            ValueError: The model is of the wrong shape or outside Θ.
+            TypeError: The scenario has no modules.
+        """
+        if self._stream is None or not self._round:
+            raise gym.error.ResetNeeded("nothing was trained yet: play a round before export()")
+        if model is None and not (self._over or self._score.slot):
+            raise gym.error.ResetNeeded(
+                "no model was played since the last reset or load: play a slot, or give model="
+            )
+        if model is not None:
+            model, _ = self._checked({"model": model, "weights": np.ones(self.problem.num_users)})
+        exported = self._stream.export(model)
+        if path is not None:
+            exported.save(path)
+        return exported
+
     def state_dict(self) -> dict[str, Any]:
         """The stream's state at the end of a round, for :meth:`load_state_dict`."""
         if self._stream is None or self._playing:
@@ -338,7 +370,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         else:
             good = within(model.tolist(), *self._model_range)
         if not good or not within(weights.tolist(), 0.0, HEAVIEST):
-            raise self._located(bad_action(model, weights, problem))
+            led = "" if np.isfinite(model).all() else self._score.diverged()
+            raise self._located(ValueError(f"{bad_action(model, weights, problem)}{led}"))
         return model, weights
 
     def _restart(self) -> Stream:

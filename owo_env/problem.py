@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
-from owo_env.fairness import AlphaFair, Fairness, Smooth
+from owo_env.fairness import AlphaFair, Fairness, Smooth, sum_users
+from owo_env.fairness.notion import as_number
 from owo_env.link.settings import Link
 
 FAINTEST = 1e-250  # a priority that is not 0 by intent; what is made of it has room
@@ -23,21 +24,24 @@ class Problem:
         num_users: K, the users who share the model; at least 2.
         dim: d, the parameters of the shared model.
         num_slots: m, the slots of a round.
-        utility_bounds: (u_min, u_max) with 0 < u_min < u_max; they bound the dual space W.
+        utility_bounds: (u_min, u_max) with 0 < u_min < u_max; they bound the dual space W. Each is
+            a number, or K where users' differ; :attr:`owo_env.fairness.Fairness.bounds` has them
+            to reckon with.
         initial_model: x_1 ∈ Θ, shape (d,); its dtype is that of models and gradients. A copy that
             cannot be written to, since all agents of a problem start from it.
         fairness: What is maximized; default α-fairness with ``alpha``. A scenario need not give
             it: the environment does.
         alpha: The fairness parameter α ≥ 0 of eq. 1, default 1; None of a notion without one.
-        l_max: Utility is l_max − loss with losses ≥ 0, so u_min < l_max ≤ u_max; None means
-            unknown.
+        l_max: Utility is l_max − loss with losses ≥ 0, so u_min < l_max ≤ u_max; a number, or K
+            where users' differ. None means unknown.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         diameter: D_Θ, the largest distance within Θ; by default that of the cube, √d·(high − low).
             None means unknown.
-        smoothness: L, the Lipschitz constant of one user's loss gradient; None means unknown.
+        smoothness: L, the Lipschitz constant of one user's loss gradient; a number, or K where
+            users' differ. None means unknown.
         gradient_bound: G_Θ ≥ ‖Σ p_k ∇u_k‖ for priorities within W and utilities ≥ u_min; None
             means unknown. By default it follows from L: a non-negative loss has ‖∇ℓ‖² ≤ 2Lℓ,
-            which is at most 2L(l_max − u_min).
+            which is at most 2L(l_max − u_min), user by user where these differ.
         error_unit: (name, s) where losses are squared errors with a unit: a loss of 1 is an error
             of s in that unit. None: they have none.
         slot_ms: How long a slot lasts, in ms; None where it has no length.
@@ -54,14 +58,14 @@ class Problem:
     num_users: int
     dim: int
     num_slots: int
-    utility_bounds: tuple[float, float]
+    utility_bounds: tuple[Any, Any]
     initial_model: NDArray[np.floating]
     fairness: Fairness = None  # type: ignore[assignment]  # known once the instance is made
     alpha: float | None = None
-    l_max: float | None = None
+    l_max: Any = None
     model_bounds: tuple[float, float] | None = None
     diameter: float | None = None
-    smoothness: float | None = None
+    smoothness: Any = None
     gradient_bound: float | None = None
     error_unit: tuple[str, float] | None = None
     slot_ms: float | None = None
@@ -73,11 +77,11 @@ class Problem:
     def __post_init__(self) -> None:
         for name, least in (("num_users", 2), ("dim", 1), ("num_slots", 1)):
             self._keep(name, checks.whole(name, getattr(self, name), low=least))
-        self._keep("utility_bounds", checks.utility_bounds(self.utility_bounds))
+        bounds = checks.utility_bounds(self.utility_bounds, self.num_users)
+        self._keep("utility_bounds", bounds)
         if self.l_max is not None:
-            low, high = self.utility_bounds
-            l_max = checks.number("l_max", self.l_max, low=low, high=high, open_low=True)
-            self._keep("l_max", l_max)
+            allowed = {"low": bounds[0], "high": bounds[1], "open_low": True}
+            self._keep("l_max", checks.each("l_max", self.l_max, self.num_users, **allowed))
         if self.model_bounds is not None:
             try:
                 left, right = self.model_bounds
@@ -89,7 +93,11 @@ class Problem:
             self._keep("model_bounds", (left, right))
             if self.diameter is None:
                 self._keep("diameter", (right - left) * self.dim**0.5)
-        for name in ("diameter", "smoothness", "gradient_bound"):
+        if self.smoothness is not None:
+            users, allowed = self.num_users, {"low": 0.0, "open_low": True}
+            L = checks.each("smoothness", self.smoothness, users, **allowed)
+            self._keep("smoothness", L)
+        for name in ("diameter", "gradient_bound"):
             if (value := getattr(self, name)) is not None:
                 self._keep(name, checks.number(name, value, low=0.0, open_low=True))
         self._keep("initial_model", self._start())
@@ -169,8 +177,20 @@ class Problem:
         """G_Θ from L; None where it or l_max is unknown."""
         if self.smoothness is None or self.l_max is None:
             return None
-        loss = self.l_max - self.utility_bounds[0]
-        return float(self.fairness.most * (2 * self.smoothness * loss) ** 0.5)
+        loss = as_number(self.l_max) - as_number(self.utility_bounds[0])
+        return self._at_most((2 * as_number(self.smoothness) * loss) ** 0.5)
+
+    def _at_most(self, each: Any) -> float:
+        """The largest Σ p_k c_k over P, or more; ``each`` is c, a number or (K,)."""
+        if np.ndim(each) == 0:
+            return float(self.fairness.most * each)
+        high = self.fairness.priority_box[1]
+        return float(min(self.fairness.most * each.max(), sum_users(high * each)))
+
+    @property
+    def curvature(self) -> float | None:
+        """The Lipschitz constant of Σ p_k ∇u_k for priorities in P; None where L is unknown."""
+        return None if self.smoothness is None else self._at_most(as_number(self.smoothness))
 
     def judged_by(self, fairness: Fairness) -> Problem:
         """The same problem under another notion of fairness; G_Θ grows with its priorities."""

@@ -136,15 +136,16 @@ class Display:
     def ansi(self) -> str:
         """The round as text: per user the slot's utility, the mean so far (┃) and priority."""
         problem, lines = self.problem, [self.title()]
-        u_min, u_max = problem.utility_bounds
-        top = max(problem.fairness.priority_bounds[1], self.weights.max())
+        scale = _Scale(problem)
+        tops = scale.tops(self.weights)
         for k, (u, mean, p) in enumerate(zip(self.last[:ROWS_SHOWN], self.means, self.weights)):
+            u_min, u_max = scale.low[k], scale.high[k]
             bar = _bar((u - u_min) / (u_max - u_min), (mean - u_min) / (u_max - u_min))
             alarm = "!" if u < u_min or u > u_max else " "
             there = "" if self.heard[k] else " lost" if self.active[k] else " idle"
             lines.append(
                 f"user {k + 1:<3d} u {u:7.3f}{alarm}▕{bar}▏ mean {mean:7.3f}"
-                f"  p {p:6.3f} ▕{_bar(p / top)}▏{there}".replace("nan", "  –")
+                f"  p {p:6.3f} ▕{_bar(p / tops[k])}▏{there}".replace("nan", "  –")
             )
         if problem.num_users > ROWS_SHOWN:
             lines.append(f"… and {problem.num_users - ROWS_SHOWN} users more")
@@ -216,6 +217,43 @@ def _shrunk(frame: Frame, by: int) -> Frame:
     return cells.mean(axis=(1, 3)).round().astype(np.uint8)
 
 
+class _Scale:
+    """The units of the bars: utilities and priorities as they are, or, where the users' bounds
+    differ, as shares of each user's own.
+
+    Attributes:
+        low: u_min of each user, (K,).
+        high: u_max, likewise.
+        own: Whether they differ.
+        ends: Where the bars of utilities begin and end.
+        priority_ends: Likewise of priorities.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.low, self.high = (
+            np.broadcast_to(bound, problem.num_users) for bound in problem.fairness.bounds
+        )
+        self.own = bool(np.ptp(self.low) or np.ptp(self.high))
+        self._top = problem.fairness.priority_bounds[1]
+        self._tops = problem.fairness.priority_box[1]
+        self.ends = (0.0, 1.0) if self.own else problem.utility_bounds
+        self.priority_ends = (0.0, 1.0) if self.own else problem.fairness.priority_bounds
+
+    def utilities(self, u: Floats) -> Floats:
+        """Utilities (K,) on the scale."""
+        return (u - self.low) / (self.high - self.low) if self.own else u
+
+    def priorities(self, p: Floats) -> Floats:
+        """Priorities (K,) on the scale."""
+        return p / self._tops if self.own else p
+
+    def tops(self, p: Floats) -> Floats:
+        """What priorities (K,) are shares of in a bar."""
+        if self.own:
+            return np.maximum(self._tops, p)
+        return np.full(len(p), max(self._top, p.max()))
+
+
 def _bar(share: float, mark: float = np.nan) -> str:
     """A bar of ``BAR`` characters filled to ``share`` ∈ [0, 1], with a mark where told."""
     if np.isnan(share):
@@ -274,28 +312,30 @@ class _Picture:
         from matplotlib.figure import Figure
 
         self.problem = problem
-        users, (u_min, u_max) = range(problem.num_users), problem.utility_bounds
+        self.scale = scale = _Scale(problem)
+        users, (u_min, u_max) = range(problem.num_users), scale.ends
+        own = ", of each user's range" if scale.own else ""
         colours = [COLOURS[k % len(COLOURS)] for k in users]
         figure = Figure(figsize=(9.6, 5.4), dpi=100, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
         grid = figure.add_gridspec(2, 3, width_ratios=(1.15, 0.85, 1.2), **_GRID)
         self.title = figure.text(_GRID["left"], 0.94, "", fontsize=14, color=INK, weight="bold")
 
-        axes = _axes(figure, grid[:, 0], "utility of the slot   ◆ mean so far")
+        axes = _axes(figure, grid[:, 0], f"utility of the slot{own}   ◆ mean so far")
         self.u_bars = axes.barh(users, 0.0, 0.62, left=u_min, color=colours, lw=2)
         self.u_means = axes.plot([], [], "D", color=INK, ms=6, mec="white", clip_on=False)[0]
         self.margin = 0.12 * (u_max - u_min)
         axes.set_xlim(u_min - self.margin, u_max + self.margin)
-        _bounds(axes, "u", problem.utility_bounds)
+        _bounds(axes, "u", scale.ends)
         self.idle = [axes.text(u_min, k, "", va="center", fontsize=9, color=FAINT) for k in users]
         named = users if problem.num_users <= ROWS_SHOWN else range(0)
         _users(axes, problem.num_users, [f"user {k + 1}" for k in named])
 
-        self.p_axes = axes = _axes(figure, grid[:, 1], "priority p")
+        self.p_axes = axes = _axes(figure, grid[:, 1], f"priority p{own}")
         self.p_bars = axes.barh(users, 0.0, 0.62, color=colours)
-        self.p_top = problem.fairness.priority_bounds[1]
+        self.p_top = scale.priority_ends[1]
         self.p_texts = [axes.text(0.0, k, "", va="center", fontsize=10, color=INK) for k in named]
-        _bounds(axes, "p", problem.fairness.priority_bounds)
+        _bounds(axes, "p", scale.priority_ends)
         _users(axes, problem.num_users, [])
 
         self.now = axes = _axes(figure, grid[0, 2], "fairness so far, slot by slot")
@@ -326,7 +366,8 @@ class _Picture:
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _move_users(self, display: Display) -> None:
-        (u_min, u_max), u = self.problem.utility_bounds, display.last
+        (u_min, u_max), u = self.scale.ends, self.scale.utilities(display.last)
+        means, weights = self.scale.utilities(display.means), self.scale.priorities(display.weights)
         low, high = u_min - self.margin, u_max + self.margin
         for bar, u_k in zip(self.u_bars, u):
             bar.set_width(0.0 if np.isnan(u_k) else np.clip(u_k, low, high) - u_min)
@@ -336,14 +377,14 @@ class _Picture:
                 one.set_alpha(1.0 if display.heard[k] else 0.3)
         for k, text in enumerate(self.idle):
             text.set_text("" if display.active[k] else "idle")
-        self.u_means.set_data(np.clip(display.means, low, high), range(len(u)))
-        self.p_top = max(self.p_top, display.weights.max())
+        self.u_means.set_data(np.clip(means, low, high), range(len(u)))
+        self.p_top = max(self.p_top, weights.max())
         self.p_axes.set_xlim(0.0, 1.25 * self.p_top)
-        for bar, p_k in zip(self.p_bars, display.weights):
+        for bar, p_k in zip(self.p_bars, weights):
             bar.set_width(p_k)
         for k, text in enumerate(self.p_texts):
             text.set_text(f"{display.weights[k]:.3f}" if display.fairness else "")
-            text.set_x(display.weights[k] + 0.03 * self.p_top)
+            text.set_x(weights[k] + 0.03 * self.p_top)
 
 
 _GRID = dict(left=0.075, right=0.975, bottom=0.07, top=0.83, wspace=0.28, hspace=0.45)

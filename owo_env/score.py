@@ -19,6 +19,8 @@ Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 Best = tuple[Floats, Any] | None  # θ* and F there, where hindsight has them
 
+DIVERGED = 1.0  # widths of [u_min, u_max] below u_min: that far no sound user's utility falls
+
 
 def told(
     means: Floats, fairness: Any, violations: Any, more: Mapping[str, Any], best: Best
@@ -42,6 +44,9 @@ class Score:
 
     def __init__(self, fairness: Fairness) -> None:
         self._notion = fairness
+        self._bounds = list(zip(*(b.tolist() for b in _each(fairness))))
+        self._last: Sequence[float] = ()  # the utilities of the last slot, and its number
+        self._last_slot = 0
         self.open_round()
 
     def open_round(self) -> None:
@@ -55,28 +60,62 @@ class Score:
         Raises:
             FloatingPointError: A utility is not finite; the slot then counts for nobody.
         """
-        u_min, u_max = self._notion.utility_bounds
         slot, outside = self.slot + 1, 0
         sums: list[float] = []
         means: list[float] = []
-        for u_k, before in zip(utilities, self._sums):
+        for u_k, before, (u_min, u_max) in zip(utilities, self._sums, self._bounds):
             if not u_min <= u_k <= u_max:
                 if not math.isfinite(u_k):
-                    raise FloatingPointError(f"the utility of user {len(sums)} is {u_k}")
+                    told = f"the utility of user {len(sums)} is {u_k}{self.diverged(len(sums))}"
+                    raise FloatingPointError(told)
                 outside += 1
             sum_k = before + u_k
             sums.append(sum_k)
             means.append(sum_k / slot)
         before = self.fairness
         self.slot, self._sums = slot, sums
+        self._last, self._last_slot = utilities, slot
         self.violations += outside
         self.fairness = self._notion.value_of(means)
         return self.fairness - before
+
+    def diverged(self, user: int | None = None) -> str:
+        """Who has led there, in words; "" of nobody.
+
+        Users share a model: the first whose figure is not finite need not be the one.
+
+        Args:
+            user: Whose utility is not finite; None where the model is not.
+        """
+        return _diverged(self._notion, self._last, self._last_slot, user)
 
     def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         """What ``info`` says at the round's end: ``more`` by the scenario; ``best`` θ* and F."""
         means = np.array([total / max(self.slot, 1) for total in self._sums])
         return told(means, self.fairness, self.violations, more, best)
+
+
+def _each(fairness: Fairness) -> list[Floats]:
+    """u_min and u_max of each user, (K,) both."""
+    return [np.broadcast_to(np.asarray(b, float), fairness.num_users) for b in fairness.bounds]
+
+
+def _diverged(fairness: Fairness, last: Sequence[float], slot: int, user: int | None) -> str:
+    """Who lay farthest below u_min in the last slot that was finite."""
+    if not len(last):
+        return ""
+    u_min, u_max = _each(fairness)
+    below = (u_min - np.asarray(last, float)) / (u_max - u_min)
+    worst = int(np.argmax(below))
+    if below[worst] <= DIVERGED:
+        if user is None:
+            return ""
+        worst = user
+    return (
+        f"; user {worst} diverged: its last finite utility was {last[worst]:.4g}, in slot {slot}, "
+        f"and u_min is {u_min[worst]:g} (l_max, utility_bounds and learning rates may be given "
+        "user by user)"
+    )
 
 
 class Scores:
@@ -94,6 +133,9 @@ class Scores:
 
     def __init__(self, fairness: Fairness, num_envs: int, place: Callable[[int], str]) -> None:
         self._notion, self._place = fairness, place
+        self._u_min, self._u_max = (b[:, None] for b in _each(fairness))
+        self._highest_min, self._lowest_max = self._u_min.max(), self._u_max.min()
+        self._last: Floats | None = None
         self.slot, self.violations = np.zeros((2, num_envs), int)
         self.fairness: Floats = np.zeros(num_envs)
         self._sums: Floats = np.zeros((fairness.num_users, num_envs))
@@ -114,23 +156,27 @@ class Scores:
         """
         low = self._checked(u, live)
         slot, sums = self.slot + 1, self._sums + u
-        self._above = self._above and low > self._notion.utility_bounds[0] * (1 + 1e-9)
-        # Then so are all means.
+        self._above = self._above and low > self._highest_min * (1 + 1e-9)  # so are all means
         value = self._notion.value((sums / (slot[0] if self.in_step else slot)).T, self._above)
         return self._settled(slot, sums, value, live)
 
     def _checked(self, u: Floats, live: Mask | None) -> float:
         """Look at a slot's utilities and count violations; the lowest comes back."""
-        u_min, u_max = self._notion.utility_bounds
         low, high = extremes(u)
         if not (math.isfinite(low) and math.isfinite(high)):
             k, n = np.argwhere(~np.isfinite(u))[0].tolist()
             place = ": ".join(filter(None, [self._place(n), f"the utility of user {k}"]))
-            raise FloatingPointError(f"{place} is {u[k, n]}")
-        if low < u_min or high > u_max:
-            outside = ((u < u_min) | (u > u_max)).sum(axis=0)
+            raise FloatingPointError(f"{place} is {u[k, n]}{self.diverged(n, k)}")
+        self._last = u
+        if low < self._highest_min or high > self._lowest_max:
+            outside = ((u < self._u_min) | (u > self._u_max)).sum(axis=0)
             self.violations = self.violations + (outside if live is None else outside * live)
         return low
+
+    def diverged(self, n: int, user: int | None = None) -> str:
+        """:meth:`Score.diverged` of stream ``n``."""
+        last = () if self._last is None else self._last[:, n].tolist()
+        return _diverged(self._notion, last, int(self.slot[n]), user)
 
     def _settled(self, slot: Any, sums: Floats, value: Floats, live: Mask | None) -> Floats:
         """Take the tally of a slot where ``live``; by how much F grew."""

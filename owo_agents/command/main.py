@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-import owo_agents
 import owo_env
 from owo_agents.benchmark.api.benchmark import Benchmark
 from owo_agents.benchmark.api.progress import Terminal
@@ -37,6 +35,7 @@ from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.benchmark.suite.selection import overridden
+from owo_agents.command.listing import list_
 from owo_agents.command.terminal import (
     RED,
     Settings,
@@ -59,7 +58,6 @@ from owo_agents.command.train_rl import train_rl
 from owo_agents.command.trust import Trust, agreed, look_here
 from owo_agents.command.watch import watch
 from owo_env import checks
-from owo_env.fairness import registry as fairness_notions
 from owo_env.scenarios import traces
 
 app = typer.Typer(
@@ -69,23 +67,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-
-
-@app.command("list")
-def list_() -> None:
-    """List scenarios, notions of fairness, agents and suites."""
-    for title, found in (
-        ("Scenarios", owo_env.scenario_names()),
-        ("Notions of fairness (--set fairness=NAME)", fairness_notions.names()),
-        ("Agents", owo_agents.names()),
-        ("Suites", suite.names()),
-    ):
-        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
-        table.add_column(no_wrap=True, style="cyan")
-        table.add_column()
-        for name, line in found.items():
-            table.add_row(name, line)
-        console.print(table)
 
 
 @app.command()
@@ -108,9 +89,14 @@ def run(
     render: Annotated[
         bool, typer.Option("--render", help="First show the rounds, slot by slot.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder of --out.")
+    ] = False,
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
+        if resume and out is None:
+            raise ValueError("--resume: needs --out, the folder to go on from")
         look_here([scenario, agent, *(set_ or ()), *(arg or ())])
         arguments = pairs("--arg", arg)
         if "agent" in arguments:
@@ -132,7 +118,7 @@ def run(
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with refusing():
-            serial = {"backend": "serial", "jobs": 1, "force": True}
+            serial = {"backend": "serial", "jobs": 1, "force": not resume}
             benchmark = prepared(one, folder, tensorboard, **serial)
         stack.enter_context(stopping(out))
         results = benchmark.run()
@@ -289,6 +275,7 @@ def record(
 
 
 app.command("trace")(refusing()(trace))
+app.command("list")(refusing()(list_))
 app.command("train-rl")(refusing()(train_rl))
 
 
@@ -338,4 +325,7 @@ def main() -> None:
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup
         signal.signal(hangup, signal.default_int_handler)
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before anything that could be kept had begun
+        sys.exit(130)

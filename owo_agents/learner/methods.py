@@ -20,7 +20,7 @@ A = TypeVar("A")
 
 
 class Parts(TypedDict, total=False):
-    """The arguments of :func:`compose` that every composed agent takes."""
+    """Those arguments of :func:`compose` that every composed agent takes."""
 
     learning_rate: float | None
     initialization: str | None
@@ -49,7 +49,7 @@ def compose(
         learning_rate: η; default by the rule of :func:`owo_agents.learner.step.default_rate`.
         initialization: ``"running-mean"``, ``"reptile"``, ``"continue"`` or ``"reset"``; default
             the running mean of Algorithm 1 where losses are convex, else §IV's reptile.
-        rate: Reptile's.
+        rate: Reptile's, in (0, 1].
         target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed, else
             last.
         reset_heads: Users start each round with fresh heads.
@@ -80,14 +80,15 @@ def around(weighting: type[Weighting]) -> Callable[..., Learner]:
     """The factory of agents around a weighting: it takes its arguments, and ``Parts``."""
     first, *own = inspect.signature(weighting).parameters.values()
 
-    def agent(problem: Problem, **given: Any) -> Learner:
+    def agent(problem: Problem, **parts: Unpack[Parts]) -> Learner:
+        given: dict[str, Any] = {**parts}
         mine = {p.name: given.pop(p.name) for p in own if p.name in given}
         return compose(weighting(problem, **mine), **given)
 
-    kind = inspect.Parameter.KEYWORD_ONLY
-    parts = [inspect.Parameter(name, kind, default=None) for name in Parts.__annotations__]
-    named = [first, *(p.replace(kind=kind) for p in own), *parts]
+    others = inspect.Parameter("parts", inspect.Parameter.VAR_KEYWORD)
+    named = [first, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), others]
     agent.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    agent.__doc__ = inspect.getdoc(weighting)
     return agent
 
 
@@ -112,7 +113,16 @@ def owo_fmtl(
     constants: str = "corrected",
     **parts: Unpack[Parts],
 ) -> Learner:
-    """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds."""
+    """OWO-FMTL, Algorithm 1: dual weights within the round, a learned start between rounds.
+
+    Args:
+        problem: The problem.
+        initial_weights: The priorities of a round's first slot, K; default the centre utility's.
+        step_index: What the dual step's size falls with: the ``"slot"`` of the round, which keeps
+            bound (10), or the ``"round"``, as Algorithm 1 prints it.
+        constants: ``"corrected"``, or of α-fairness ``"paper"`` for the printed strong convexity.
+        parts: As for :func:`compose`.
+    """
     checks.one_of("step_index", step_index, DUALS)
     return compose(DUALS[step_index](problem, initial_weights, constants), **parts)
 
@@ -127,7 +137,12 @@ def cws(
 ) -> Learner:
     """Constant weights with OWO-FMTL's own model step and outer loop.
 
-    ``weights`` is what ``shares`` were once called.
+    Args:
+        problem: The problem.
+        shares: K shares ≥ 0, of any sum; default those of the notion's centre priorities.
+        weights: What ``shares`` were once called.
+        total: Σp, to which they are scaled; default that from which OWO-FMTL starts.
+        parts: As for :func:`compose`.
     """
     if shares is not None and weights is not None:
         raise ValueError(f"weights={weights!r}: is another name of shares; give one of the two")
@@ -141,7 +156,14 @@ def srl(
     target: str | None = None,
     participation: str | None = None,
 ) -> Learner:
-    """Single-round learning: OWO-FMTL whose model and heads start each round from scratch."""
+    """Single-round learning: OWO-FMTL whose model and heads start each round from scratch.
+
+    Args:
+        problem: The problem.
+        learning_rate: η; default by the rule of :func:`owo_agents.learner.step.default_rate`.
+        target: ``"exact"``, ``"last"`` or ``"avg"``; what would be learned from, for reports.
+        participation: As of :func:`compose`.
+    """
     return compose(
         Dual(problem),
         learning_rate=learning_rate,
@@ -156,6 +178,10 @@ def frozen(problem: Problem, *, target: str | None = None) -> Learner:
     """A control that learns only between rounds: η = 0, started at the running mean of θ*.
 
     Without an oracle its own last model never moves: it stays at x_1.
+
+    Args:
+        problem: The problem.
+        target: ``"exact"``, ``"last"`` or ``"avg"``; default exact where θ* is revealed.
     """
     return compose(Dual(problem), learning_rate=0.0, initialization="running-mean", target=target)
 
@@ -163,5 +189,11 @@ def frozen(problem: Problem, *, target: str | None = None) -> Learner:
 def owo_normalized(
     problem: Problem, *, total: float | None = None, **parts: Unpack[Parts]
 ) -> Learner:
-    """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts."""
+    """A control: OWO-FMTL's dual shares at a constant total, so that η·Σp never adapts.
+
+    Args:
+        problem: The problem.
+        total: Σp; default that from which OWO-FMTL starts.
+        parts: As for :func:`compose`.
+    """
     return compose(Normalized(Dual(problem), total), **parts)

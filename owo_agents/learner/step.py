@@ -25,10 +25,10 @@ def largest_stable_rate(problem: Problem) -> float:
     Other notions than α-fairness have a limit and a largest Σp of their own. With gradients that
     are D slots late it is sin(π/(2(2D + 1))) of that: x ← x − a x_{−D} is stable up to twice that.
     """
-    if problem.smoothness is None:
+    if problem.curvature is None:
         return math.inf
     limit = problem.fairness.limit * math.sin(math.pi / (2 * (2 * _delay(problem) + 1)))
-    return limit / (problem.fairness.most * problem.smoothness)
+    return limit / problem.curvature
 
 
 def _delay(problem: Problem) -> int:

@@ -71,12 +71,14 @@ def resume(
 
     Raises:
         ValueError: The checkpoint is of another configuration or format.
-        TypeError: The environment or the agent cannot be saved.
+        TypeError: The environment or the agent cannot be saved; known before the first round,
+            unless the agent's state comes to hold something else later.
         OSError: The checkpoint cannot be written; the one before it is kept.
     """
     checks.whole("rounds", rounds, low=1)
     checks.whole("every", every, low=1)
     path = Path(path)
+    _check_savable(env, agent)
     records: list[RoundRecord] = []
     try:
         records = load(path, config, env, agent)
@@ -124,8 +126,7 @@ def save(
         TypeError: The environment, the agent or ``config`` cannot be saved.
         OSError: The files cannot be written; the checkpoint that was there is kept.
     """
-    if not agent.savable():
-        raise TypeError(f"agent {agent} cannot be checkpointed: it does not say what it carries")
+    _check_savable(env, agent)
     path = Path(path)
     written = _written(path, config)
     if records and written["rounds"] >= len(records):
@@ -149,6 +150,25 @@ def save(
     _append(path.with_suffix(RECORDS), written["bytes"], new)
     with files.atomic(path) as beside:
         save_file(arrays, beside, {"checkpoint": text, "sum": _sum(text, arrays)})
+
+
+def _check_savable(env: gym.Env[Any, Any] | None, agent: Agent) -> None:
+    """Raise TypeError for what cannot be saved, as far as is known now."""
+    if env is not None:
+        _unwrapped(env)
+    if not agent.savable():
+        raise TypeError(
+            f"agent {agent} cannot be checkpointed: it does not say what it carries from round to "
+            "round: name its attributes in `carried`, or write state_dict() and load_state_dict()"
+        )
+    try:
+        state = agent.state_dict()
+    except AttributeError:  # what it carries is made in its first round
+        return
+    try:
+        json.dumps(_lift(state, {}), default=_unsavable)
+    except TypeError as error:
+        raise TypeError(f"agent {agent} cannot be checkpointed: {error}") from error
 
 
 def load(

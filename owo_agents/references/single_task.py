@@ -106,8 +106,10 @@ class SingleTask(Learner):
 
     Args:
         problem: The problem.
-        shares, total: As for ``cws``.
-        parts: As for every composed agent, but ``target`` is ``"last"`` or ``"avg"``.
+        shares: As of ``cws``.
+        total: As of ``cws``: Σp of a slot; default that from which OWO-FMTL starts.
+        parts: As for :func:`owo_agents.learner.methods.compose`, but ``target`` is ``"last"`` or
+            ``"avg"``.
 
     Raises:
         ValueError: ``target="exact"``.

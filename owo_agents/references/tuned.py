@@ -36,8 +36,8 @@ class TunedConstant(Learner):
     Args:
         problem: The problem.
         exponents: The β to try.
-        totals: The c to try, in units of OWO-FMTL's first total.
-        rounds: Rounds of each tuning stream; fewer where the scenario has no more.
+        totals: [OWO-FMTL's first total] The c to try.
+        rounds: [rounds] Of each tuning stream; fewer where the scenario has no more.
         seeds: Tuning streams for each point of the grid.
         options: ``learning_rate`` and the other :class:`owo_agents.learner.methods.Parts`.
     """
@@ -80,7 +80,7 @@ class TunedConstant(Learner):
         """The best priorities of the grid, (K,)."""
         even = self.problem.fairness.start
         (utilities,), _ = self._tried(scenario, even[None])
-        utilities = np.maximum(utilities, self.problem.utility_bounds[0])
+        utilities = np.maximum(utilities, self.problem.fairness.bounds[0])
         leaning = [utilities**-beta for beta in self._exponents]
         grid = [c * even.sum() * lean / lean.sum() for lean in leaning for c in self._totals]
         _, fairness = self._tried(scenario, np.array(grid))

@@ -252,6 +252,11 @@ def nash_mtl(
     """Nash-MTL, whose weights are found anew in every 8th slot, unless ``options`` say otherwise.
 
     Finding them is a convex program, which takes far longer than the rest of a slot.
+
+    Args:
+        problem: The problem.
+        options: Arguments of TorchJD's ``NashMTL``, beside those that the problem decides.
+        parts: As for :func:`owo_agents.learner.methods.compose`.
     """
     options = {"update_weights_every": 8, **(options or {})}
     try:

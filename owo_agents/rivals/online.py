@@ -45,7 +45,7 @@ class FollowTheLeader(Weighting):
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum = self._sum + utilities
-        _, u_max = self.problem.utility_bounds
+        _, u_max = self.problem.fairness.bounds
         return self.problem.fairness.priorities(np.minimum(self._sum / slot, u_max))
 
 
@@ -56,7 +56,7 @@ class Hedge(Weighting):
 
     Args:
         problem: The problem.
-        sharpness: λ > 0; default √(8 ln K/m)/(u_max − u_min).
+        sharpness: λ > 0; default √(8 ln K/m)/(u_max − u_min), of the user with the widest.
         total: Σ_k p_k; default K·((u_min + u_max)/2)^−α, where OWO-FMTL starts.
     """
 
@@ -66,10 +66,10 @@ class Hedge(Weighting):
         self, problem: Problem, sharpness: float | None = None, total: float | None = None
     ) -> None:
         super().__init__(problem)
-        u_min, u_max = problem.utility_bounds
+        u_min, u_max = problem.fairness.bounds
         if sharpness is None:
             most = math.sqrt(8 * math.log(problem.num_users) / problem.num_slots)
-            sharpness = most / (u_max - u_min)
+            sharpness = most / np.max(u_max - u_min)
         self.sharpness = checks.number("sharpness", sharpness, low=0.0, open_low=True)
         self.total = checked_total(problem, total)
         self.start = np.full(problem.num_users, self.total / problem.num_users)
@@ -81,7 +81,13 @@ class Hedge(Weighting):
 
 
 class DualCarried(Dual):
-    """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts."""
+    """The dual step of eq. 9 over the whole stream: neither p nor the slot index restarts.
+
+    Args:
+        problem: The problem.
+        initial_weights: The priorities of the first slot, K; default the centre utility's.
+        constants: As of ``owo-fmtl``.
+    """
 
     carried = ("slots", "p", "z")
     slots = 0

@@ -82,7 +82,7 @@ class Scalarized(Weighting):
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self.fallbacks = np.zeros(batch, int)
         if self._p is None:
-            u_min, u_max = self.problem.utility_bounds
+            u_min, u_max = self.problem.fairness.bounds
             centre = np.full((*batch, self.problem.num_users), (u_min + u_max) / 2)
             self._p = self.update(np.zeros_like(centre), centre, 0)
             for stream in self._streams.values():
@@ -94,7 +94,7 @@ class Scalarized(Weighting):
         return self._p
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        losses = self.problem.utility_bounds[1] - utilities
+        losses = self.problem.fairness.bounds[1] - utilities
         new = np.empty_like(p)
         for n in np.ndindex(p.shape[:-1]):
             new[n] = self._priorities(n, losses[n], p[n])

@@ -86,7 +86,7 @@ class RoundView:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.map = WeightMap(problem)
-        u_min, u_max = problem.utility_bounds
+        u_min, u_max = problem.fairness.bounds
         self._centre, self._half = (u_max + u_min) / 2, (u_max - u_min) / 2
 
     @property

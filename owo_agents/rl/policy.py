@@ -36,6 +36,8 @@ class Policy:
         problem: What it was trained for: ``num_users``, ``alpha``, ``utility_bounds``, ``dim``, and
             ``fairness`` where it is another than α-fairness.
         training: How it was made: scenario, algorithm, steps, seed, …; plain JSON values.
+        normalization: ``mean`` and ``scale`` of the observations that it was trained on (3K + 1
+            numbers each) and where it clips what they make of one, ``clip``; None: none.
     """
 
     layers: Sequence[tuple[Floats, Floats]]
@@ -43,6 +45,7 @@ class Policy:
     squash: bool
     problem: Mapping[str, Any]
     training: Mapping[str, Any] = field(default_factory=dict)
+    normalization: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         checks.one_of("activation", self.activation, ACTIVATIONS)
@@ -65,6 +68,9 @@ class Policy:
         """The deterministic action (..., K) of an observation (..., 3K + 1)."""
         activation = ACTIVATIONS[self.activation]
         x: Floats = np.asarray(observation, np.float64)
+        if self.normalization is not None:
+            mean, scale = (np.asarray(self.normalization[key]) for key in ("mean", "scale"))
+            x = np.clip((x - mean) / scale, -self.normalization["clip"], self.normalization["clip"])
         for weight, bias in self.layers[:-1]:
             x = activation(x @ weight.T + bias)
         weight, bias = self.layers[-1]
@@ -86,14 +92,17 @@ class Policy:
                     "train one for it with `owo train-rl`"
                 )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it, atomically."""
+        path = Path(path)
         tensors = {}
         for i, (weight, bias) in enumerate(self.layers):
             tensors[f"{i}.weight"] = np.ascontiguousarray(weight, np.float32)
             tensors[f"{i}.bias"] = np.ascontiguousarray(bias, np.float32)
         about = {"format": FORMAT, **vars(self)}
         del about["layers"]
+        if self.normalization is None:
+            del about["normalization"]
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic(path) as beside:
             save_file(tensors, beside, {"about": json.dumps(about, default=dict, sort_keys=True)})
@@ -127,7 +136,7 @@ def described(problem: Problem) -> dict[str, Any]:
     return {
         "num_users": problem.num_users,
         "alpha": problem.alpha,
-        "utility_bounds": [float(u) for u in problem.utility_bounds],
+        "utility_bounds": [np.array(u, float).tolist() for u in problem.utility_bounds],
         "dim": problem.dim,
         **({} if set(notion) == {"name", "alpha"} else {"fairness": notion}),
     }

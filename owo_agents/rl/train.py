@@ -25,7 +25,7 @@ from owo_agents.learner.methods import compose
 from owo_agents.playing.loop import play
 from owo_agents.playing.threads import one_thread
 from owo_agents.rl.agent import Learned
-from owo_agents.rl.policy import SUFFIX, Policy, described
+from owo_agents.rl.policy import SUFFIX, Policy
 from owo_env import checks, files
 from owo_env.extras import pip_line
 from owo_env.problem import Problem, problem_of
@@ -37,14 +37,13 @@ try:
     from stable_baselines3.common.utils import LinearSchedule
     from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+    from owo_agents.rl.own import HELD_OUT, policy_of
     from owo_agents.rl.vec_env import GymnasiumVecEnv
 except ImportError as error:
     raise ImportError(f"training needs stable-baselines3: {pip_line('rl')}") from error
 
 ALGORITHMS = ("ppo", "sac", "td3")
 ABOUT = "training.json"
-HELD_OUT = 1_000_000_000
-"""Evaluation seeds start here; training seeds are at least 2^31, out of their reach."""
 
 
 @dataclass(frozen=True)
@@ -290,22 +289,5 @@ class _Keeper(BaseCallback):
 
 def exported(model: Any, training: Training, problem: Problem, steps: int) -> Policy:
     """The deterministic policy of an SB3 model of ``ALGORITHMS``."""
-    policy = model.policy
-    if training.algorithm == "ppo":
-        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
-    elif training.algorithm == "sac":
-        modules = [*policy.actor.latent_pi, policy.actor.mu]
-    else:
-        modules = list(policy.actor.mu)
-    layers = [
-        (m.weight.detach().numpy().copy(), m.bias.detach().numpy().copy())
-        for m in modules
-        if isinstance(m, torch.nn.Linear)
-    ]
-    return Policy(
-        layers,
-        activation="tanh" if any(isinstance(m, torch.nn.Tanh) for m in modules[:-1]) else "relu",
-        squash=training.algorithm != "ppo",
-        problem=described(problem),
-        training=asdict(training) | {"steps": steps, "stable_baselines3": sb3.__version__},
-    )
+    about = asdict(training) | {"steps": steps}
+    return policy_of(model, problem, about)

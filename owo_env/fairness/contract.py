@@ -16,7 +16,7 @@ from owo_env.fairness.alpha import AlphaFair, utility_terms
 from owo_env.fairness.notion import Fairness, Smooth, sum_users
 
 Floats = NDArray[np.floating]
-Each = float | Sequence[float]  # one for all users, or K
+Each = checks.Each
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Contract(AlphaFair):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.one_of("constants", self.constants, ("corrected",))
-        (u_min, u_max), users = self.utility_bounds, self.num_users
-        floor = u_min if self.floor is None else self.floor
+        (u_min, u_max), users = self.bounds, self.num_users
+        floor = self.utility_bounds[0] if self.floor is None else self.floor
         limits: tuple[tuple[str, Each, dict[str, Any]], ...] = (
             ("weights", self.weights, {"low": 0.0, "open_low": True}),
             ("disagreement", self.disagreement, {"high": u_min, "open_high": True}),
@@ -61,14 +61,15 @@ class Contract(AlphaFair):
             object.__setattr__(self, name, checks.one_each(name, value, users, **allowed))
         penalty = checks.number("penalty", self.penalty, low=0.0)
         object.__setattr__(self, "penalty", penalty)
-        decades = abs(np.log10([u_min - self._d.max(), u_max - self._d.min()])).max()
+        ends = [np.min(u_min - self._d), np.max(u_max - self._d)]
+        decades = abs(np.log10(ends)).max()
         self._check_power("u − disagreement", -self.alpha, self.alpha * float(decades))
 
     def _asked(self) -> dict[str, tuple[float, ...]]:
         """Weights, disagreement and floor, each only where it asks for something."""
         nothing = {"weights": 1.0, "disagreement": 0.0, "floor": self.utility_bounds[0]}
         given = {name: getattr(self, name) for name in nothing}
-        return {n: values for n, values in given.items() if set(values) != {nothing[n]}}
+        return {n: v for n, v in given.items() if (np.array(v) != nothing[n]).any()}
 
     def __str__(self) -> str:
         parts = [super().__str__()]
@@ -95,7 +96,7 @@ class Contract(AlphaFair):
     @functools.cached_property
     def _r(self) -> Floats:
         """The floor; one below u_min binds nobody."""
-        return np.maximum(np.asarray(self.floor), self.utility_bounds[0])
+        return np.maximum(np.asarray(self.floor), self.bounds[0])
 
     @functools.cached_property
     def _q(self) -> Floats:
@@ -104,13 +105,13 @@ class Contract(AlphaFair):
 
     @functools.cached_property
     def _p_high(self) -> Floats:
-        return self._c * (self._q + self.penalty * (self._r - self.utility_bounds[0]))
+        return self._c * (self._q + self.penalty * (self._r - self.bounds[0]))
 
     # P.
 
     @functools.cached_property
     def priority_box(self) -> tuple[Floats, Floats]:
-        return self._c * (self.utility_bounds[1] - self._d) ** -self.alpha, self._p_high
+        return self._c * (self.bounds[1] - self._d) ** -self.alpha, self._p_high
 
     @functools.cached_property
     def priority_bounds(self) -> tuple[float, float]:
@@ -124,7 +125,7 @@ class Contract(AlphaFair):
     @functools.cached_property
     def start(self) -> Floats:
         """The marginals at the centre utility, user by user; cannot be written to."""
-        p = self.priorities(np.full(self.num_users, sum(self.utility_bounds) / 2))
+        p = self.priorities(np.full(self.num_users, sum(self.bounds) / 2))
         return np.frombuffer(p.tobytes())
 
     @property
@@ -143,7 +144,7 @@ class Contract(AlphaFair):
         return float(self.value(np.array(means)))
 
     def terms(self, u: Floats) -> Floats:
-        u_min, r = self.utility_bounds[0], self._r
+        u_min, r = self.bounds[0], self._r
         short = r - u.clip(u_min, r)
         terms = utility_terms(np.maximum(u, r) - self._d, self.alpha)
         terms = self._c * (terms - (self._q + self.penalty / 2 * short) * short)
@@ -151,7 +152,7 @@ class Contract(AlphaFair):
 
     def priorities(self, u: Floats) -> Floats:
         """The marginal utilities, constant below u_min."""
-        short = self._r - u.clip(self.utility_bounds[0], self._r)
+        short = self._r - u.clip(self.bounds[0], self._r)
         return self._c * ((np.maximum(u, self._r) - self._d) ** -self.alpha + self.penalty * short)
 
     def relative_priorities(self, u: Floats) -> Floats:
@@ -159,7 +160,7 @@ class Contract(AlphaFair):
         return p / p.max(axis=-1, keepdims=True)
 
     def change(self, u: Floats, change: Floats) -> Floats:
-        u_min, r, alpha = self.utility_bounds[0], self._r, self.alpha
+        u_min, r, alpha = self.bounds[0], self._r, self.alpha
         # How far each of the three pieces is gone along: they add up to the change.
         floored, inside = u.clip(u_min, r), np.maximum(u, r)
         short = (u - floored + change).clip(u_min - floored, r - floored)
@@ -177,21 +178,21 @@ class Contract(AlphaFair):
         return growth / self.priorities(u).max(axis=-1, keepdims=True)
 
     def bend(self, u: Floats, p: Floats) -> Floats:
-        u_min, r = self.utility_bounds[0], self._r
+        u_min, r = self.bounds[0], self._r
         curved = self.alpha / (np.maximum(u, r) - self._d)
         steep = self.penalty / (self._q + self.penalty * (r - u.clip(u_min, r)))
         return p * np.where(u > r, curved, np.where(u > u_min, steep, 0.0))
 
     def surplus(self, u: Floats, p: Floats) -> Floats:
         """As of α-fairness, in u − d; none known with a floor."""
-        if self.alpha <= 1 or (self._r > self.utility_bounds[0]).any():
+        if self.alpha <= 1 or (self._r > self.bounds[0]).any():
             return Smooth.surplus(self, u, p)
-        above = u.min(axis=-1) >= self.utility_bounds[0]
+        above = (u >= self.bounds[0]).all(axis=-1)
         over = np.maximum(u, self._r) - self._d
         return np.where(above, (self.alpha - 1) / sum_users(p * over), 0.0)
 
-    def raised(self, u_min: float) -> Contract:
-        u_max = max(self.utility_bounds[1], 2 * u_min)
+    def raised(self, u_min: Any) -> Contract:
+        u_max = np.maximum(self.bounds[1], 2 * u_min)
         return replace(self, utility_bounds=(u_min, u_max))
 
     # Its dual.
@@ -199,7 +200,7 @@ class Contract(AlphaFair):
     def conjugate_terms(self, p: Floats) -> Floats:
         """Of p/c, c times that of α-fairness less pd; beyond the floor's q the quadratic's."""
         scaled = p / self._c
-        floored = self._r > self.utility_bounds[0]
+        floored = self._r > self.bounds[0]
         curved = np.where(floored, np.minimum(scaled, self._q), scaled)
         excess = np.where(floored, scaled - curved, 0.0)
         terms = super().conjugate_terms(curved) - self._d * curved
@@ -224,7 +225,7 @@ class Contract(AlphaFair):
     def moduli(self) -> Floats:
         """σ_k, the strong convexity of Ψ in each user's w, (K,); infinite where W is a point."""
         steepest = self.alpha * (self._r - self._d) ** (-self.alpha - 1)
-        floored = self._r > self.utility_bounds[0]
+        floored = self._r > self.bounds[0]
         steepest = np.where(floored, np.maximum(steepest, self.penalty), steepest)
         with np.errstate(divide="ignore"):
             return 1 / (self._c * steepest)
@@ -237,17 +238,15 @@ class Contract(AlphaFair):
         """A step 1/(σ_k i) along −g^w, each user with a modulus of his own."""
         return p + self.dual_gradient(p, u) / (self.moduli * slot)
 
-    @property
-    def dual_gradient_bound(self) -> float:
-        """√K (u_max − u_min)."""
-        u_min, u_max = self.utility_bounds
-        return float(self.num_users**0.5 * (u_max - u_min))
-
     def with_constants(self, constants: str) -> Contract:
         Fairness.with_constants(self, constants)
         return self
 
     def dual_bound(self, num_slots: int) -> float:
         """Σ_k (u_max − u_min)²/(2σ_k) (1 + log m)."""
-        u_min, u_max = self.utility_bounds
-        return float((u_max - u_min) ** 2 * (0.5 / self.moduli).sum() * (1 + math.log(num_slots)))
+        u_min, u_max = self.bounds
+        if np.ndim(u_max - u_min) == 0:
+            spread = (u_max - u_min) ** 2 * (0.5 / self.moduli).sum()
+        else:
+            spread = ((u_max - u_min) ** 2 * (0.5 / self.moduli)).sum()
+        return float(spread * (1 + math.log(num_slots)))

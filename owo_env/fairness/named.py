@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from owo_env import checks
 from owo_env.fairness.alpha import AlphaFair
 from owo_env.fairness.contract import Contract, Each
@@ -13,7 +15,7 @@ from owo_env.fairness.ordered import cvar, gini, max_min
 from owo_env.fairness.proof import prove
 from owo_env.registry import Registry
 
-Bounds = tuple[float, float]
+Bounds = tuple[Any, Any]
 Factory = Callable[..., Fairness]
 
 
@@ -42,10 +44,10 @@ def min_rate(
     weights: Each = 1.0,
 ) -> Contract:
     """α-fairness above a guaranteed mean utility, which costs ``penalty`` to miss."""
-    u_min = checks.utility_bounds(utility_bounds)[0]
-    for r in checks.one_each("floor", floor, num_users):
-        if r <= u_min:
-            raise ValueError(f"floor={floor!r}: must be above u_min={u_min:g}, or binds nobody")
+    u_min = np.broadcast_to(checks.utility_bounds(utility_bounds, num_users)[0], num_users)
+    for r, least in zip(checks.one_each("floor", floor, num_users), u_min):
+        if r <= least:
+            raise ValueError(f"floor={floor!r}: must be above u_min={least:g}, or binds nobody")
     checks.number("penalty", penalty, low=0.0, open_low=True)
     return Contract(num_users, utility_bounds, alpha, weights=weights, floor=floor, penalty=penalty)
 
@@ -79,7 +81,7 @@ def make_fairness(
         fairness: Which; a name, or the path of a class or function of one's own,
             ``"package.module:Name"``, which is called with K, the utility bounds and the arguments.
         num_users: K.
-        utility_bounds: (u_min, u_max).
+        utility_bounds: (u_min, u_max), each a number, or K.
         classes: The class of each user, for arguments that are mappings by class; None where
             users change places.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -23,6 +24,11 @@ def sum_users(values: Floats) -> Floats:
     return total
 
 
+def as_number(value: Any) -> Any:
+    """A number as it is, K of them as an array."""
+    return np.array(value, float) if np.ndim(value) else value
+
+
 class Fairness(ABC):
     """A fairness F of the mean utilities of K users, to be maximized (eq. 1).
 
@@ -35,7 +41,7 @@ class Fairness(ABC):
 
     Attributes:
         num_users: K.
-        utility_bounds: (u_min, u_max), which bound P.
+        utility_bounds: (u_min, u_max), which bound P; each a number, or K where users' differ.
         limit: Gradient ascent is stable up to the step limit/(``most``·L).
         modulus: The strong convexity of Ψ in w on W, of the user who has least; 0 where there is
             none, ∞ where W is a point.
@@ -47,7 +53,13 @@ class Fairness(ABC):
     modulus: Any = 0.0
     proven: bool = False
     num_users: int
-    utility_bounds: tuple[float, float]
+    utility_bounds: tuple[Any, Any]
+
+    @functools.cached_property
+    def bounds(self) -> tuple[Any, Any]:
+        """(u_min, u_max) to reckon with: numbers, or arrays (K,) where users' differ."""
+        u_min, u_max = self.utility_bounds
+        return as_number(u_min), as_number(u_max)
 
     @property
     @abstractmethod

@@ -31,7 +31,7 @@ class Ordered(Fairness):
 
     Args:
         num_users: K.
-        utility_bounds: (u_min, u_max).
+        utility_bounds: (u_min, u_max), each a number, or K.
         omega: ω, K numbers; they are scaled to the sum 1.
         settings: What ``fairness=`` takes to make it, where it is known by another name.
 
@@ -40,7 +40,7 @@ class Ordered(Fairness):
     """
 
     num_users: int
-    utility_bounds: tuple[float, float]
+    utility_bounds: tuple[Any, Any]
     omega: Sequence[float]
     settings: dict[str, Any] = field(default_factory=dict, compare=False)
     limit: ClassVar[float] = 1.0  # Σp is Σω in every slot, so 2 is where it begins to oscillate
@@ -59,7 +59,7 @@ class Ordered(Fairness):
             raise ValueError(f"weights={list(omega)}: at least one must be positive")
         for name, value in (
             ("num_users", users),
-            ("utility_bounds", checks.utility_bounds(self.utility_bounds)),
+            ("utility_bounds", checks.utility_bounds(self.utility_bounds, users)),
             ("omega", tuple(weight / sum(omega) for weight in omega)),
         ):
             object.__setattr__(self, name, value)
@@ -141,9 +141,18 @@ class Ordered(Fairness):
 
     @property
     def dual_gradient_bound(self) -> float:
-        """G = √K (u_max − u_min)/2 ≥ ‖u − (u_min + u_max)/2‖."""
-        u_min, u_max = self.utility_bounds
-        return float(self.num_users**0.5 * (u_max - u_min) / 2)
+        """G = √K (u_max − u_min)/2 ≥ ‖u − c‖, c the centre of all that utilities may be."""
+        u_min, u_max = self.bounds
+        if np.ndim(u_max - u_min) == 0:
+            return float(self.num_users**0.5 * (u_max - u_min) / 2)
+        far = np.maximum(np.abs(u_min - self._centre), np.abs(u_max - self._centre))
+        return float(np.sqrt(sum_users(far**2)))
+
+    @functools.cached_property
+    def _centre(self) -> float:
+        """One for all users, since p is judged by p·(u − c) with Σp = 1."""
+        u_min, u_max = self.bounds
+        return (np.min(u_min) + np.max(u_max)) / 2
 
     @property
     def modulus(self) -> float:  # type: ignore[override]
@@ -151,22 +160,22 @@ class Ordered(Fairness):
         return 0.0 if self.omega[0] > self.omega[-1] else math.inf
 
     def move(self, z: Floats, p: Floats, u: Floats, slot: Any, num_slots: int) -> Floats:
-        """Dual averaging: z less γ(u − (u_min + u_max)/2) with γ = R/(G√m)."""
+        """Dual averaging: z less γ(u − c) with γ = R/(G√m) and c the centre."""
         rate = self.radius / (self.dual_gradient_bound * math.sqrt(num_slots))
-        return z - rate * (u - sum(self.utility_bounds) / 2)
+        return z - rate * (u - self._centre)
 
     def dual_bound(self, num_slots: int) -> float:
         """R G √m."""
         return self.radius * self.dual_gradient_bound * math.sqrt(num_slots)
 
 
-def max_min(num_users: int, utility_bounds: tuple[float, float]) -> Ordered:
+def max_min(num_users: int, utility_bounds: tuple[Any, Any]) -> Ordered:
     """The worst user's utility: what α-fairness becomes as α → ∞."""
     omega = [1.0] + [0.0] * (num_users - 1)
     return Ordered(num_users, utility_bounds, omega, {"name": "max-min"})
 
 
-def cvar(num_users: int, utility_bounds: tuple[float, float], share: float) -> Ordered:
+def cvar(num_users: int, utility_bounds: tuple[Any, Any], share: float) -> Ordered:
     """The mean utility of the worst ``share`` β ∈ (0, 1] of the users (Rockafellar, Uryasev 2000).
 
     It is the concave relative of 3GPP's 5th-percentile user. With βK ≤ 1 it is max-min.
@@ -184,7 +193,7 @@ def cvar(num_users: int, utility_bounds: tuple[float, float], share: float) -> O
 
 def gini(
     num_users: int,
-    utility_bounds: tuple[float, float],
+    utility_bounds: tuple[Any, Any],
     ratio: float | None = None,
     weights: Sequence[float] | None = None,
 ) -> Ordered:

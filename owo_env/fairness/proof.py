@@ -21,7 +21,7 @@ def prove(fairness: Fairness) -> None:
     """
     if fairness.proven:
         return
-    rng, (u_min, u_max) = np.random.default_rng(0), fairness.utility_bounds
+    rng, (u_min, u_max) = np.random.default_rng(0), fairness.bounds
     span, shape = u_max - u_min, (POINTS, fairness.num_users)
     u, other = rng.uniform(u_min - 0.5 * span, u_max, (2, *shape))
     p, low, high = fairness.priorities(u), *fairness.priority_bounds

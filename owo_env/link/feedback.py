@@ -40,10 +40,10 @@ class Filling:
 
     Args:
         shape: (K, N).
-        centre: What stands for a user of whom nothing was heard in the round yet.
+        centre: What stands for a user of whom nothing was heard in the round yet, (1, 1) or (K, 1).
     """
 
-    def __init__(self, shape: tuple[int, int], centre: float) -> None:
+    def __init__(self, shape: tuple[int, int], centre: Floats) -> None:
         self._sums, self._counts, self._centre = np.zeros(shape), np.zeros(shape), centre
 
     def open_rounds(self, which: Integers) -> None:

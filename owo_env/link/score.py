@@ -30,9 +30,10 @@ def judged_by_jobs(problem: Problem, means: Floats, shares: Floats) -> Floats:
     return sum_users(shares * fairness.terms(means))  # type: ignore[attr-defined]
 
 
-def without_jobs(problem: Problem) -> float:
-    """The utility of a user without a job: no loss."""
-    return problem.utility_bounds[1] if problem.l_max is None else problem.l_max
+def without_jobs(problem: Problem) -> Any:
+    """The utility of a user without a job: no loss. A number, or (K, 1) where users' differ."""
+    best = problem.utility_bounds[1] if problem.l_max is None else problem.l_max
+    return best if np.ndim(best) == 0 else np.array(best)[:, None]
 
 
 class JobScores(Scores):
@@ -53,7 +54,7 @@ class JobScores(Scores):
         Raises:
             FloatingPointError: A utility is not finite; it names the stream and the user.
         """
-        self._checked(np.where(active, u, self._notion.utility_bounds[1]), live)
+        self._checked(np.where(active, u, self._u_max), live)
         slot, counted = self.slot + 1, active if live is None else active & live
         jobs, sums = self._jobs + counted, self._sums + np.where(active, u, 0.0)
         value = judged_by_jobs(self._problem, self._mean(sums, jobs).T, (jobs / slot).T)
@@ -91,6 +92,9 @@ class JobScore:
     def add_jobs(self, utilities: Sequence[float], active: Mask) -> float:
         u = np.array(utilities, float)[:, None]
         return float(self._scores.add_jobs(u, active[:, None])[0])
+
+    def diverged(self, user: int | None = None) -> str:
+        return self._scores.diverged(0, user)
 
     def info(self, more: Mapping[str, Any], best: Best) -> dict[str, Any]:
         return told(self._scores.means(self._one)[0], self.fairness, self.violations, more, best)

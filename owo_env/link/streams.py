@@ -66,7 +66,8 @@ class OnAirBatch(Batch):
         self._one_row: int | None = None
         self._block: Block | None = None
         self._felt = np.zeros(self._shape)
-        self._filling = Filling(self._shape[1:], sum(problem.utility_bounds) / 2)
+        centre = np.reshape(sum(problem.fairness.bounds) / 2, (-1, 1))  # one for all, or each
+        self._filling = Filling(self._shape[1:], centre)
         late = (problem.dim, *self._shape[1:])
         self._late = Late(self.link.delay, late) if self.link.delay else None
         self._best = np.zeros((problem.dim, n)), np.zeros(self._shape[1:])

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
 from owo_env.fairness import Ordered, Smooth
+from owo_env.fairness.notion import as_number
 from owo_env.oracle import newton, piecewise
 from owo_env.oracle.newton import Fairest
 from owo_env.oracle.piecewise import Certified
@@ -22,7 +23,7 @@ def fairest_model(
     s: ArrayLike,
     *,
     fairness: Solvable,
-    l_max: float,
+    l_max: float | ArrayLike,
     bounds: tuple[float, float] | None,
     anchor: ArrayLike,
     shares: ArrayLike | None = None,
@@ -37,7 +38,7 @@ def fairest_model(
         b: Mean xy, shape (d, K, B).
         s: Mean y², shape (K, B).
         fairness: What to maximize.
-        l_max: The utility of a perfect prediction.
+        l_max: The utility of a perfect prediction, one for all users or K.
         bounds: Θ as the cube [low, high]^d; None means unbounded.
         shares: c ≥ 0, by which each user's term of a smooth F is multiplied, (K, B); None: 1.
         anchor: The point that ties are broken towards, shape (d,); where the search starts.
@@ -54,7 +55,8 @@ def fairest_model(
     if bounds is not None:
         low = checks.number("bounds[0]", bounds[0])
         high = checks.number("bounds[1]", bounds[1], low=low, open_low=True)
-    about = H, b, s, anchor, (low, high), checks.number("l_max", l_max)
+    best = as_number(checks.each("l_max", l_max, len(s)))
+    about = H, b, s, anchor, (low, high), best
     # What overflows on the way is no good to a search, and in the end the residual or gap judges.
     with np.errstate(all="ignore"):
         if isinstance(fairness, Ordered):

@@ -117,8 +117,9 @@ def _by_degrees(rounds: Rounds[Smooth], models: Floats) -> tuple[Floats, NDArray
     """
     models, pull = rounds.project(rounds.anchor), FIRST_PULL
     iterations = np.zeros(rounds.size.size, np.int64)
-    u_min = rounds.fairness.utility_bounds[0]
-    degrees = max(0, math.ceil(math.log(max(rounds.l_max / u_min, 1.0), DEGREE)))
+    u_min = rounds.fairness.bounds[0]
+    l_max = rounds.l_max[:, 0] if np.ndim(rounds.l_max) else rounds.l_max
+    degrees = max(0, math.ceil(math.log(max(np.max(l_max / u_min), 1.0), DEGREE)))
     for degree in reversed(range(degrees)):
         softer = rounds.fairness.raised(u_min * DEGREE**degree)
         models, more = ascend(replace(rounds, fairness=softer), models, pull)

@@ -98,9 +98,10 @@ def solve(rounds: Rounds[Ordered]) -> Certified:
 def _without_units(rounds: Rounds[Ordered]) -> Rounds[Ordered]:
     """The rounds in lengths of ``unit`` and utilities of ``size`` times that, less l_max.
 
-    F is homogeneous and grows by what is added to all utilities.
+    F is homogeneous and grows by what is added to all utilities: of users whose l_max differ, by
+    the largest.
     """
-    size, unit = rounds.size, rounds.unit
+    size, unit, l_max = rounds.size, rounds.unit, rounds.l_max
     return replace(
         rounds,
         H=rounds.H * (unit / size),
@@ -111,7 +112,7 @@ def _without_units(rounds: Rounds[Ordered]) -> Rounds[Ordered]:
         high=rounds.high / unit,
         size=np.ones(size.shape),
         unit=np.ones(unit.shape),
-        l_max=0.0,
+        l_max=(l_max - l_max.max(axis=0)) / (size * unit) if np.ndim(l_max) else 0.0,
     )
 
 
@@ -123,11 +124,13 @@ def _break_ties(rounds: Rounds[Ordered], found: Proof) -> None:
     if not tied.size:
         return
     p, some, best = p[:, tied], take(rounds, tied), take(found, tied)
+    u_min, u_max = some.fairness.bounds
     together = {
         "H": sum_users(p * some.H)[:, :, None],
         "b": sum_users(p * some.b)[:, None],
         "s": sum_up(p * some.s)[None],
-        "fairness": AlphaFair(1, some.fairness.utility_bounds, 0.0),
+        "l_max": sum_up(p * some.l_max)[None] if np.ndim(some.l_max) else some.l_max,
+        "fairness": AlphaFair(1, (np.min(u_min), np.max(u_max)), 0.0),
     }
     one: Rounds[Smooth] = Rounds(**{**vars(some), **together})
     models, _ = newton.ascend(one, some.project(some.anchor), newton.FIRST_PULL)

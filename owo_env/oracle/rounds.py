@@ -59,6 +59,7 @@ class Rounds(Generic[Notion]):
         unit: The same, or Θ's width where that is smaller, (N,).
         bounds: Θ as the cube [low, high]^d in the coordinates of θ.
         shares: What each user's term of a smooth F is multiplied by, (K, N); None: 1.
+        l_max: A number, or (K, N) where users' differ.
     """
 
     scale: Floats
@@ -71,7 +72,7 @@ class Rounds(Generic[Notion]):
     low: Floats
     high: Floats
     bounds: tuple[float, float]
-    l_max: float
+    l_max: Any
     fairness: Notion
     shares: Floats | None = None
 
@@ -112,7 +113,7 @@ def scaled(
     s: Floats,
     anchor: Floats,
     bounds: tuple[float, float],
-    l_max: float,
+    l_max: Any,
     fairness: Notion,
 ) -> Rounds[Notion]:
     """The problems in z = Dθ."""
@@ -135,7 +136,7 @@ def scaled(
         low=scale * low,
         high=scale * high,
         bounds=bounds,
-        l_max=l_max,
+        l_max=l_max if np.ndim(l_max) == 0 else np.repeat(l_max[:, None], s.shape[-1], 1),
         fairness=fairness,
     )
 
@@ -169,10 +170,11 @@ def _reason(round_: Rounds) -> str:
             f"; columns {i} and {j} of its features (counted from 0) are all but dependent: "
             "centre them, or leave one out"
         )
-    u_min = round_.fairness.utility_bounds[0]
-    if isinstance(round_.fairness, Smooth) and u_min < TINY * round_.l_max:
+    u_min, l_max = np.broadcast_arrays(round_.fairness.bounds[0], np.ravel(round_.l_max))
+    k = int(np.argmin(u_min / l_max))
+    if isinstance(round_.fairness, Smooth) and u_min[k] < TINY * l_max[k]:
         return (
-            f"; utility_bounds[0]={u_min:g} is tiny beside l_max={round_.l_max:g}: raise it, "
+            f"; utility_bounds[0]={u_min[k]:g} is tiny beside l_max={l_max[k]:g}: raise it, "
             "F is all but broken there"
         )
     return ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from owo_env import checks
+from owo_env.describing import Description, described
 from owo_env.fairness import AlphaFair, Fairness, make_fairness
 from owo_env.problem import Problem
 from owo_env.registry import Registry
@@ -28,7 +29,7 @@ def _objection(found: Any) -> str | None:
     return f"{getattr(found, '__name__', found)!r} is not a class derived from Scenario"
 
 
-registry: Registry[type[Scenario]] = Registry("scenario", _objection, Scenario)
+registry: Registry[type[Scenario]] = Registry("scenario", _objection, Scenario, "owo_env.scenarios")
 
 for _name, _summary in {
     "sinusoid": "§IV convex: two users' sinusoids by a shared cubic",
@@ -93,6 +94,22 @@ def _made(
     return made
 
 
+def describe(name: str) -> Description:
+    """What a scenario is and every argument of its own; printed, it reads well.
+
+    ``gym.make`` takes them beside the environment's own (:class:`owo_env.AIRANEnv`).
+
+    Args:
+        name: A scenario's name, or the path of a class, ``"package.module:Class"``.
+
+    Raises:
+        ValueError: An unknown name, or a path that leads to nothing or to no scenario.
+    """
+    made_by, summary = registry.find(name), registry.known(name).get(name, (None, ""))[1]
+    package = registry.packages.get(name, "")
+    return described(name, "" if package else summary, package, made_by)
+
+
 def _looked_at(scenario: Scenario) -> Scenario:
     if not isinstance(getattr(scenario, "problem", None), Problem):
         raise TypeError(f"scenario {scenario!r}: its __init__ must set problem, an owo_env.Problem")
@@ -148,6 +165,7 @@ __all__ = [
     "Batch",
     "Scenario",
     "Stream",
+    "describe",
     "judged",
     "make_scenario",
     "registry",

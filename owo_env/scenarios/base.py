@@ -109,6 +109,10 @@ class Stream(ABC):
         """Further entries of ``info`` after a round's last slot, for example validation loss."""
         return {}
 
+    def export(self, model: Floats | None) -> Any:
+        """What was trained, to be taken home; with ``model`` for θ, or the last one played."""
+        raise TypeError(f"{type(self).__name__} has no modules to export: its model is θ itself")
+
     def state_dict(self) -> dict[str, Any]:
         """What ``load_state_dict`` needs to go on from the end of this round, bit for bit."""
         raise TypeError(f"{type(self).__name__} cannot be checkpointed")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.radio import profiles
@@ -102,19 +103,19 @@ class CsiPrediction(Measured):
     so fast that nothing is left to predict is warned of, with the least NMSE that theory allows.
 
     Args:
-        num_slots: m.
+        num_slots: [slots] m, of a round.
         mix: How many users are at the cell's edge: ``"edge-heavy"`` (¾), ``"balanced"`` (½) or
             ``"vehicular-heavy"`` (¼), at least one of each class.
-        num_users: K ≥ 2; by default 4, or as many as ``users``.
+        num_users: [users] K ≥ 2; by default 4, or as many as ``users``.
         users: The users instead of a mix: names of ``USERS`` or mappings of :class:`User`'s fields.
         shuffle: Whether users change places at random every round; ``info["user_class"]`` tells
             after a round who was where.
-        drift: If not 0, every ``drift`` rounds one user (each in turn) becomes one of the next
-            class, so that the mix changes slowly and a learned start ages.
+        drift: [rounds] If not 0, every ``drift`` rounds one user (each in turn) becomes one of the
+            next class, so that the mix changes slowly and a learned start ages.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
             ⌊√m⌋ slots.
-        l_max: Utility is l_max − loss.
-        utility_bounds: (u_min, u_max) of the dual space.
+        l_max: Utility is l_max − loss; a number, or K.
+        utility_bounds: (u_min, u_max) of the dual space, each a number, or K.
         carrier_ghz: Carrier frequency in GHz, at most 100.
         subcarrier_spacing_khz: Distance between observed subcarriers in kHz; default one in each
             resource block, 180·2^μ kHz.
@@ -149,8 +150,8 @@ class CsiPrediction(Measured):
         shuffle: bool = True,
         drift: int = 0,
         adversary: str = "none",
-        l_max: float = 1.25,
-        utility_bounds: tuple[float, float] = (0.4, 1.25),
+        l_max: Each = 1.25,
+        utility_bounds: tuple[Each, Each] = (0.4, 1.25),
         carrier_ghz: float = CARRIER_GHZ,
         subcarrier_spacing_khz: float | None = None,
         subcarriers: int = 16,

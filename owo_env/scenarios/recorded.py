@@ -6,12 +6,14 @@ import copy
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.figure import Figure
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Integers
@@ -49,12 +51,13 @@ class Recorded(Measured):
         active: Who had a job in which slot, true or false, (T, m, K); they play over a link then.
         heard: Whose feedback arrived, likewise.
         snr_db: Mean SNRs in dB, (T, K), for links with an outage.
-        num_slots: m; only to state what the data have.
-        l_max: Utility is l_max − loss.
-        utility_bounds: (u_min, u_max) of the dual space.
+        num_slots: [slots] m, of a round; only to state what the data have.
+        l_max: Utility is l_max − loss; a number, or K.
+        utility_bounds: (u_min, u_max) of the dual space, each a number, or K.
         model_bounds: Θ as the cube [low, high]^d; None means unbounded.
         initial_model: x_1, shape (d,); default 0.
-        smoothness: L; default 2·max mean ‖x‖² over all slots and users.
+        smoothness: L; default 2·max mean ‖x‖² over all slots and users, or over each user's own
+            where ``l_max`` or ``utility_bounds`` are the users' own.
         adversary: ``"none"``, or ``"blocks"``: the first user's target changes its sign every
             ⌊√m⌋ slots.
         repeat: Start again after the last round; otherwise opening another is an error (also
@@ -84,8 +87,8 @@ class Recorded(Measured):
         heard: ArrayLike | None = None,
         snr_db: ArrayLike | None = None,
         num_slots: int | None = None,
-        l_max: float | None = None,
-        utility_bounds: Sequence[float] | None = None,
+        l_max: Each | None = None,
+        utility_bounds: tuple[Each, Each] | None = None,
         model_bounds: Sequence[float] | None = None,
         initial_model: ArrayLike | None = None,
         smoothness: float | None = None,
@@ -113,10 +116,13 @@ class Recorded(Measured):
             l_max=settings["l_max"],
             initial_model=np.zeros(d) if x_1 is None else _array("initial_model", x_1, float),
             model_bounds=settings["model_bounds"],
-            smoothness=2 * power if L is None else L,
+            smoothness=2 * power.max() if L is None else L,
             error_unit=unit,
             slot_ms=slot_ms,
         )
+        if L is None and any(map(np.ndim, (problem.l_max, *problem.utility_bounds))):
+            own = 2 * np.where(power > 0, power, power.max())
+            problem = replace(problem, smoothness=own, gradient_bound=None)
         super().__init__(problem, adversary)
         self.rounds = None if checks.flag("repeat", repeat) else T
         # No block may reach past the last round.
@@ -143,11 +149,11 @@ class Recorded(Measured):
             return (places + own.integers(T)) % T
         return own.permutation(T)[places]
 
-    def _largest_power(self) -> float:
-        """max mean ‖x‖² over slots and users; reads, and so checks, the whole trace."""
+    def _largest_power(self) -> NDArray[np.floating]:
+        """max mean ‖x‖² of each user over slots; reads, and so checks, the whole trace."""
         T, m, *_ = self.trace.shape
         step = max(1, SLOTS_PER_BLOCK // m)
-        power, names = 0.0, set()
+        power, names = np.zeros(self.trace.shape[2]), set()
         for first in range(0, T, step):
             part = self.trace.read(first, min(first + step, T))
             names |= set(part.about.get("user_class", np.array([])).ravel().tolist())
@@ -155,11 +161,11 @@ class Recorded(Measured):
             x = x.astype(np.result_type(x, np.float64), copy=False)
             with np.errstate(over="ignore"):
                 mean = (x.real**2 + x.imag**2).sum(axis=-1).mean(axis=-1)
-            power = max(power, float(mean.max()))
-        if not 0 < power < math.inf:
+            power = np.maximum(power, mean.max(axis=(0, 1)))
+        if not 0 < power.max() < math.inf:
             raise ValueError(
                 f"{self.trace.source}: features are all 0, or so large or small that their squares "
-                f"are beyond a float: the largest mean ‖x‖² of a slot is {power}"
+                f"are beyond a float: the largest mean ‖x‖² of a slot is {power.max()}"
             )
         self._names = sorted(names)
         return power

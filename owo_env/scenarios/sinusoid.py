@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from owo_env.checks import Each
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import label_signs
 from owo_env.scenarios.base import Generators, Integers
@@ -26,10 +27,10 @@ class Sinusoid(LeastSquares):
     ε ~ N(0.05, 0.1) per user and slot; amplitudes, frequencies and phases are redrawn each round.
 
     Args:
-        num_slots: m.
+        num_slots: [slots] m, of a round.
         adversary: ``"none"`` or ``"blocks"`` (user 1's label flips its sign every ⌊√m⌋ slots).
-        l_max: The loss of a user without the system; utility = l_max − loss.
-        utility_bounds: (u_min, u_max) of the dual space.
+        l_max: The loss of a user without the system; utility = l_max − loss. A number, or K.
+        utility_bounds: (u_min, u_max) of the dual space, each a number, or K.
 
     Raises:
         ValueError: A setting is outside its domain.
@@ -41,8 +42,8 @@ class Sinusoid(LeastSquares):
         self,
         num_slots: int = 32,
         adversary: str = "none",
-        l_max: float = 6.0,
-        utility_bounds: tuple[float, float] = (2.0, 6.0),
+        l_max: Each = 6.0,
+        utility_bounds: tuple[Each, Each] = (2.0, 6.0),
     ) -> None:
         problem = Problem(
             num_users=2,

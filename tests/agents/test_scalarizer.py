@@ -135,3 +135,92 @@ def test_torchs_default_type_is_not_its():
     for each in (one, other):
         each.update(torch.tensor([0.1, 1.0, 2.0], dtype=torch.float32))
     assert torch.equal(one.priorities, other.priorities)
+
+
+def test_losses_of_other_scales_are_weighed_as_if_they_were_alike():
+    scale = np.array([1.0, 1.0, 1024.0])
+    ours, plain = (
+        DualScalarizer(3, max_loss=2.5 * c, utility_bounds=(1.0 * c, 3.0 * c)).double()
+        for c in (scale, 1.0)
+    )
+    for one in (ours, plain):
+        one.reset()
+    for losses in np.random.default_rng(0).uniform(0, 2, (6, 3)):
+        ours.update(torch.tensor(losses * scale))
+        plain.update(list(torch.tensor(losses)))
+        assert ours.priorities.numpy() * scale == pytest.approx(plain.priorities.numpy(), rel=1e-9)
+    assert float(ours(torch.tensor(losses * scale))) == pytest.approx(
+        float(plain(losses_of(losses)))
+    )
+
+
+def losses_of(numbers):
+    return [torch.tensor(one) for one in numbers]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_loss": [2.0] * 2}, "must have 3 numbers"),
+        ({"utility_bounds": (1.0, [3.0, 3.0])}, "must have 3 numbers"),
+        ({"max_loss": [2.0, 9.0, 2.0]}, r"max_loss\[1\]=9.0"),
+    ],
+)
+def test_numbers_for_other_users_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        DualScalarizer(3, **{"max_loss": 2.5, "utility_bounds": (1.0, 3.0), **given})
+
+
+def test_a_priority_that_sits_at_its_end_is_said_once():
+    ours = scalarizer()
+    for _ in range(16):
+        ours.update(torch.tensor([0.5, 1.0, 120.0]))  # a raw MSE beside cross-entropies
+    with pytest.warns(UserWarning, match="user 2 sat at its largest for the last 1[0-9] of 16"):
+        ours.reset()
+    for _ in range(16):
+        ours.update(torch.tensor([0.5, 1.0, 120.0]))
+    ours.reset()  # not again
+    quiet = scalarizer()
+    for losses in np.random.default_rng(0).uniform(0, 1.4, (16, 3)):
+        quiet.update(torch.tensor(losses))
+    quiet.reset()
+
+
+def test_it_is_said_too_where_no_round_ever_ends():
+    ours = scalarizer()
+    with pytest.warns(UserWarning, match="user 2"):
+        for _ in range(128):
+            ours.update(torch.tensor([0.5, 1.0, 120.0]))
+
+
+def test_who_diverged_is_named():
+    ours = scalarizer()
+    ours.update(torch.tensor([0.5, 900.0, 1.0]))
+    with pytest.raises(
+        FloatingPointError, match=r"user 0 is nan in slot 2; user 1 diverged.*-897\.5"
+    ):
+        ours.update(torch.tensor([float("nan"), float("nan"), 1.0]))
+
+
+def test_a_state_of_other_bounds_is_refused(tmp_path):
+    state = DualScalarizer(3, max_loss=2.5, utility_bounds=(1.0, 4.0)).state_dict()
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"utility_bounds=\[1.0, 4.0\], this .*\[1.0, 3.0\]"):
+        scalarizer().load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    ours = scalarizer()
+    ours.update(torch.tensor([0.1, 0.2, 1.4]))
+    other = scalarizer()
+    other.load_state_dict(ours.state_dict())
+    assert torch.equal(other.priorities, ours.priorities)
+    former = {name: one for name, one in ours.state_dict().items() if name != "_extra_state"}
+    other.load_state_dict(former)  # of before
+
+
+def test_update_may_come_before_backward():
+    """As in Lightning, whose optimizer's closure runs backward after the training step."""
+    losses = torch.rand(3, requires_grad=True)
+    ours, p = scalarizer(), scalarizer().priorities
+    total = ours(losses)
+    ours.update(losses)
+    total.backward()
+    assert torch.equal(losses.grad, p)

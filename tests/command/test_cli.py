@@ -52,6 +52,15 @@ def test_run_prints_what_came_of_it(tmp_path):
     assert "regret" in done.output
 
 
+def test_a_run_goes_on_from_its_folder(tmp_path):
+    words = ["run", "--rounds", 2, "--set", "num_slots=4", "--out", tmp_path / "out"]
+    assert owo(*words).exit_code == 0
+    done = owo(*words, "--resume")
+    assert done.exit_code == 0 and "1 runs were there already" in done.output
+    refused = owo("run", "--resume")
+    assert refused.exit_code == 2 and "--resume: needs --out" in refused.stderr
+
+
 def test_run_takes_a_class_of_ones_own():
     done = owo("run", "--rounds", 2, "--agent", "bench_helpers:Still", "--set", "num_slots=4")
     assert done.exit_code == 0

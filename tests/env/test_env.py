@@ -486,7 +486,7 @@ def test_the_first_model_is_real_and_whole(start):
 
 
 @pytest.mark.parametrize("name", ["diameter", "smoothness", "gradient_bound"])
-@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0, np.inf, np.ones(2), np.complex64(1)])
+@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0, np.inf, np.ones(3), np.complex64(1)])
 def test_constants_of_the_theory_are_positive_numbers(name, value):
     with pytest.raises(ValueError, match=name):
         constants(2, np.zeros(2), **{name: value})

@@ -1,6 +1,8 @@
 """The Python of README runs as it is printed, and the guide's recipes play together."""
 
 import re
+import subprocess
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -27,6 +29,25 @@ BLOCKS = blocks(README)
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_python_block(number, capsys):
     exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.slow
+def test_the_code_has_types(tmp_path):
+    """All but torch's ``Tensor.backward``, whose own types are missing."""
+    pytest.importorskip("mypy")
+    for number, code in enumerate(BLOCKS, 1):
+        (tmp_path / f"block{number}.py").write_text(code, encoding="utf-8")
+    flags = ["--strict", "--allow-untyped-calls", "--follow-imports=silent"]
+    own = ["--config-file", str(REPOSITORY / "pyproject.toml")]
+    files = sorted(map(str, tmp_path.glob("block*.py")))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *flags, *own, *files],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert [line for line in done.stdout.splitlines() if "block" in line and "error" in line] == []
+    assert "checked" in done.stdout or "Success" in done.stdout
 
 
 def test_own_agent_fits_in_fifteen_lines():

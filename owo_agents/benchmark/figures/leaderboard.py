@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from owo_agents.benchmark.figures import statistics
 from owo_agents.benchmark.figures.metrics import Metric, metrics_of
 from owo_agents.benchmark.figures.statistics import Estimate
@@ -116,8 +118,8 @@ def settled(board: Board) -> tuple[Board | None, list[str]]:
     names = []
     for label, by_seed in board.runs.items():
         for seed, result in by_seed.items():
-            u_min, u_max = result.problem["utility_bounds"]
-            if result.utilities.min() < u_min - DIVERGED * (u_max - u_min):
+            u_min, u_max = map(np.asarray, result.problem["utility_bounds"])
+            if (result.utilities < u_min - DIVERGED * (u_max - u_min)).any():
                 names.append(f"{label} (seed {seed})")
             else:
                 runs.setdefault(label, {})[seed] = result

@@ -28,7 +28,7 @@ _OF_A_RUN: dict[str, Callable[[Result], float | None]] = {
     "gap": lambda r: float(np.ptp(r.utilities, axis=1).mean()),
     "jain": lambda r: float(jain_index(r.utilities).mean()),
     "total_weight": lambda r: float(r.weights.sum(axis=1).mean()),
-    "below_u_min": lambda r: float((r.utilities < r.problem["utility_bounds"][0]).mean()),
+    "below_u_min": lambda r: float((r.utilities < np.array(r.problem["utility_bounds"][0])).mean()),
     "slots_per_second": lambda r: r.slots_per_second,
 }
 
@@ -80,9 +80,9 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     names = sorted({name for result in results for name in user_classes(result)})
     cells = [result.cell for result in results]
     agents = dict.fromkeys(cell.agent for cell in cells)
-    columns = []
+    columns, own = [], vocabulary.own_metrics(key for result in results for key in result.extras)
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
-        for figure in vocabulary.figures(scenario, agents):
+        for figure in [*vocabulary.figures(scenario, agents), *own]:
             figure = replace(figure, title=titled(figure, results))
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()
@@ -141,11 +141,11 @@ def series_of(result: Result, reads: str) -> Floats | None:
         if l_max is None:
             return None
         jobs = result.extras.get("active_slots", 1)  # without a job there is no loss
-        return np.where(np.asarray(jobs) > 0, l_max - result.utilities, np.nan)
+        return np.where(np.asarray(jobs) > 0, np.asarray(l_max) - result.utilities, np.nan)
     return result.extras.get(reads)
 
 
-def _l_max(result: Result) -> float | None:
+def _l_max(result: Result) -> float | Sequence[float] | None:
     """l_max of a run's problem; results of before have it in their settings, or by default."""
     if "l_max" in result.problem:
         return result.problem["l_max"]  # type: ignore[no-any-return]

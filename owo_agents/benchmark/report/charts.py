@@ -331,14 +331,22 @@ def _weights(board: Board) -> Chart:
 
 
 def _validation(board: Board) -> Chart:
+    own = vocabulary.own_metrics(key for run in board.results for key in run.extras)
     panels = [
         Panel(name, "round t", figure.title, _by_agent(board, _of_class(name, figure.reads)))
-        for figure in vocabulary.VALIDATION
+        for figure in [*vocabulary.VALIDATION, *own]
         if all(figure.reads in run.extras for run in board.results)
         for name in _classes(board)
+        if all(_has(run, name, figure.reads) for run in board.results)
     ]
     caption = "On held-out data with true labels at the end of each round, moving mean."
     return Chart("validation", "Validation", caption, alike(panels), list(board.runs))
+
+
+def _has(run: Result, name: str, key: str) -> bool:
+    """Whether users of a class have a figure in every round; of some it may mean nothing."""
+    series = by_class(run, run.extras[key]).get(name)
+    return series is not None and bool(np.isfinite(series).all())
 
 
 def _learned(board: Board) -> Chart:

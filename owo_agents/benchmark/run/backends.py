@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from pickle import PicklingError
@@ -56,8 +56,7 @@ def attempt(cell: Cell, on_round: OnRound | None, checkpoints: Path | None) -> O
 
 def _known(cell: Cell) -> list[dict[str, Any]]:
     """What this process knows by the names of the cell's agent and scenario."""
-    found = (agents.entries, cell.agent), (scenarios.entries, cell.scenario)
-    return [{name: known[name]} if name in known else {} for known, name in found]
+    return [agents.known(cell.agent), scenarios.known(cell.scenario)]
 
 
 def _things(cells: Sequence[Cell]) -> list[str]:
@@ -130,15 +129,33 @@ def _process(cells: Sequence[Cell], jobs: int, checkpoints: Path | None) -> Outc
                 except PicklingError as error:
                     yield cell, f"cannot be sent to another process: {error}"
     except BaseException:  # Ctrl-C, or nobody listens any more
-        pool().shutdown(wait=True, kill_workers=True)
+        with _unheard():  # a second one comes when all is quiet
+            pool().shutdown(wait=True, kill_workers=True)
         raise
 
 
 def _submit(pool: Callable[[], Any], cell: Cell, checkpoints: Path | None) -> Future[Outcome]:
     """Send a cell to the pool; a broken pool is replaced by a new one."""
     while True:
-        with contextlib.suppress(BrokenProcessPool):
+        with contextlib.suppress(BrokenProcessPool), _unheard():
             return pool().submit(_elsewhere, _known(cell), cell, checkpoints)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Whoever is started inside never hears of Ctrl-C, not even while it starts.
+
+    This process does as soon as it is left; loky's own thread, which replaces workers, is started
+    inside too.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pool(jobs: int, here: tuple[str, ...]) -> Any:

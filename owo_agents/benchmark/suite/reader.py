@@ -231,7 +231,7 @@ def _experiment(name: str, own: _Given, suite: _Given) -> Experiment:
         charts=_charts(at("charts")),
         claims=_claims(at("claims"), data["scenario"], agents, at("grid").mapping()),
         source=own.where((*own.path, "settings")),
-        digest=source_digest(data["scenario"], scenarios.entries),
+        digest=source_digest(data["scenario"], scenarios.known(data["scenario"])),
         seeded=at("seeded").listed("names"),
     )
 
@@ -244,7 +244,7 @@ def _agents(given: _Given, common: Mapping[str, Any]) -> dict[str, AgentSpec]:
         agent = arguments.pop("agent", label)
         if not isinstance(agent, str):
             raise one["agent"].error("must be an agent's name")
-        code = source_digest(agent, agents.entries)
+        code = source_digest(agent, agents.known(agent))
         for point in _grid(replace(one["grid"], value=arguments.pop("grid", None))):
             full = " ".join(map(str, [label, *point.values()])).strip()
             own = {k: v for k, v in (arguments | point).items() if v is not None}

@@ -82,6 +82,21 @@ ON_AIR = (
     ),
 )
 """What links do; runs without one have none."""
+
+
+OWN = "validation_"
+
+
+def own_metrics(extras: Iterable[str]) -> list[Figure]:
+    """Of the metrics of somebody's own that runs report, in order."""
+    known = {figure.reads for figure in VALIDATION}
+    named = [key for key in dict.fromkeys(extras) if key.startswith(OWN) and key not in known]
+    return [
+        Figure(key, title, title, reads=key, per_user=True, last=LAST)
+        for key, title in ((key, key.replace("_", " ")) for key in named)
+    ]
+
+
 SPEED = Figure(
     "slots_per_second",
     "slots/s",

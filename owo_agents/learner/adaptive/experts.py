@@ -49,7 +49,8 @@ class Experts:
         self.curvature, self.reweight = curvature, reweight
         self._strengths = np.array([*leaders, *trackers])[:, None]
         self.models = np.repeat(start[:, None], len(self._strengths), 1)
-        self._best = problem.utility_bounds[1] if problem.l_max is None else problem.l_max
+        best = problem.utility_bounds[1] if problem.l_max is None else problem.l_max
+        self._best: Any = best if np.ndim(best) == 0 else np.array(best)[:, None]
         self._Q: Any = 0.0  # (d, d, K, N), or (d, d, 1, N) with the priorities in it
         self._q: Any = 0.0
 

@@ -40,7 +40,7 @@ class Leader(Weighting):
 
     def leading(self, means: Floats) -> Floats:
         """∂F/∂u at mean utilities, none above u_max; (..., K)."""
-        return self.problem.fairness.priorities(np.minimum(means, self.problem.utility_bounds[1]))
+        return self.problem.fairness.priorities(np.minimum(means, self.problem.fairness.bounds[1]))
 
 
 def dual_of(problem: Problem, leader: type[Weighting] = Leader) -> Weighting:

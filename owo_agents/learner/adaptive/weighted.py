@@ -159,13 +159,13 @@ class PriorSlotLeader(Weighting):
     carried = ()
 
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
-        u_min, u_max = self.problem.utility_bounds
+        u_min, u_max = self.problem.fairness.bounds
         self._sum: Any = (u_min + u_max) / 2
         return super().begin_round(batch)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum = self._sum + utilities
-        _, u_max = self.problem.utility_bounds
+        _, u_max = self.problem.fairness.bounds
         return self.problem.fairness.priorities(np.minimum(self._sum / (slot + 1), u_max))
 
 

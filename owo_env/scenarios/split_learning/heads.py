@@ -94,6 +94,10 @@ class ModuleHeads:
         outputs = self.heads[user](features)
         return self.losses[user](outputs, labels), outputs
 
+    def modules(self) -> list[nn.Module]:
+        """Copies of the heads, which nobody else trains."""
+        return [copy.deepcopy(head).eval() for head in self.heads]
+
     def state_dict(self) -> dict[str, Tensor]:
         """The heads' tensors themselves, not copies."""
         return memory.tensors(nn.ModuleList(self.heads))
@@ -162,6 +166,15 @@ class LinearHeads:
         """:meth:`ModuleHeads.judge`."""
         logits = torch.addmm(self.bias[user], features, self.weight[user].mT)
         return F.cross_entropy(logits, labels), logits
+
+    def modules(self) -> list[nn.Module]:
+        """:meth:`ModuleHeads.modules`."""
+        made: list[nn.Module] = []
+        for weight, bias in zip(self.weight, self.bias):
+            head = nn.Linear(weight.shape[1], len(bias), device="meta", dtype=weight.dtype)
+            head.weight, head.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+            made.append(head.eval())
+        return made
 
     def state_dict(self) -> dict[str, Tensor]:
         """:meth:`ModuleHeads.state_dict`."""

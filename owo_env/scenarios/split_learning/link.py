@@ -26,6 +26,7 @@ from owo_env.scenarios.split_learning.heads import (
     make_heads,
     make_modules,
 )
+from owo_env.scenarios.split_learning.metrics import Metric
 from owo_env.scenarios.split_learning.modes import warn_of_resting
 from owo_env.scenarios.split_learning.surroundings import may_draw, reseed
 from owo_env.scenarios.split_learning.tasks import (
@@ -53,12 +54,13 @@ class Setup:
     front: Modules | None
     tasks: Sequence[TaskStream]
     collate: Collate | None
+    metrics: Mapping[str, Sequence[Metric | None]]
     losses: Sequence[Loss]
     corrupt: Callable[[Tensor, int, int, int], Tensor]
     num_slots: int
-    l_max: float
+    l_max: Sequence[float]
     batch_size: int
-    head_learning_rate: float
+    head_learning_rate: Sequence[float]
     heads: str
     weights_scale_heads: bool
     feedback: str
@@ -182,7 +184,13 @@ class Users:
 
     @torch.no_grad()
     def judge(
-        self, user: int, part: str, at: int | range, infer: Callable[[Tensor], Tensor], count: bool
+        self,
+        user: int,
+        part: str,
+        at: int | range,
+        infer: Callable[[Tensor], Tensor],
+        count: bool,
+        seen: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[float, float, int]:
         """A user's loss, its accuracy (nan where it has no meaning), and how many items they are
         means of; nothing learns.
@@ -193,6 +201,7 @@ class Users:
             at: The slot whose batch it is, or the items of the validation data.
             infer: The server: from what was sent to features.
             count: Whether the bytes belong to the slot.
+            seen: Outputs and labels are added to it, for metrics.
         """
         inputs, labels = self.batch(user, part, at)
         sent = inputs
@@ -208,6 +217,8 @@ class Users:
             self._counted("bytes_down", slice(user, user + 1), features)
         self.reseed(Draw.HEAD, user, part, at)
         loss, outputs = self.heads.judge(user, features, labels)
+        if seen is not None:
+            seen.append((outputs, labels))
         return float(loss), *_accuracy(outputs, labels)
 
     def batch(self, user: int, part: str, at: int | range) -> tuple[Tensor, Tensor]:
@@ -248,7 +259,8 @@ class Users:
     def _task(self, user: int, number: int) -> Task:
         """A user's task, whose function may draw."""
         reseed(quick_seed_of(Draw.TASK, self.seed, number, user), self.setup.device)
-        return task_of(self.setup.tasks[user], number, self.seed, user, self.setup.collate)
+        setup = self.setup
+        return task_of(setup.tasks[user], number, self.seed, user, setup.collate, setup.batch_size)
 
     def _through_front(self, user: int, inputs: Tensor) -> Tensor:
         """What a user's front layers make of its inputs."""

@@ -13,15 +13,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from owo_env import checks
+from owo_env.checks import Each
 from owo_env.fairness import Fairness
 from owo_env.problem import Problem
 from owo_env.scenarios.base import Scenario
 from owo_env.scenarios.split_learning.heads import Loss, Modules, refuse_lazy
 from owo_env.scenarios.split_learning.link import Setup
+from owo_env.scenarios.split_learning.metrics import Metrics, checked_metrics
 from owo_env.scenarios.split_learning.modes import MODES, has_batch_norm, warn_of_resting
 from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.surroundings import quiet, reseed, surroundings
-from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream
+from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream, taken
 
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
@@ -35,9 +37,9 @@ class Settings(TypedDict, total=False):
 
     num_slots: int
     batch_size: int
-    l_max: float
-    utility_bounds: tuple[float, float]
-    head_learning_rate: float
+    l_max: Each
+    utility_bounds: tuple[Each, Each]
+    head_learning_rate: Each
     heads: str
     weights_scale_heads: bool
     feedback: str
@@ -54,6 +56,9 @@ class SplitLearning(Scenario):
 
     Users are served ``users_per_pass`` at a time, so memory does not grow with K.
 
+    Layers run in ``eval`` mode, unless ``mode="train"``: batch norm rests at its statistics, and
+    dropout does nothing, while θ and heads learn.
+
     What layers, losses, data sets and functions of tasks draw from the global generators of
     torch, numpy and random is a function of stream, round, user and slot, and leaves no trace in
     them. That costs a tenth of a millisecond a slot; ``draws = False`` on a class, an object or a
@@ -64,13 +69,14 @@ class SplitLearning(Scenario):
         head: The users' heads: a function that makes one, or K modules. K ``nn.Linear`` with
             ``F.cross_entropy`` run batched and in closed form.
         tasks: One stream of tasks for each user: a list of :class:`Task` that is gone through
-            again and again, or a function (round from 1, stream's seed) → :class:`Task`.
+            again and again, or a function (round from 1, stream's seed) → :class:`Task`. A data
+            set, or a shuffled ``DataLoader`` of the same batch size, stands for a task of it.
         loss: (outputs, labels) → mean loss ≥ 0; one for all or one a user.
-        num_slots: m.
-        batch_size: Items a user and slot.
-        l_max: The loss of a user without the system.
-        utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max.
-        head_learning_rate: η of heads and front layers.
+        num_slots: [slots] m, of a round.
+        batch_size: [items] Of each user in a slot.
+        l_max: The loss of a user without the system; a number, or K where losses differ.
+        utility_bounds: (u_min, u_max) of the dual space; l_max ≤ u_max. Each a number, or K.
+        head_learning_rate: η of heads and front layers; a number, or K.
         heads: ``"carried"`` over rounds, or ``"reset"`` at the start of each.
         weights_scale_heads: Whether p_k scales the step of user k's head too; not where per-user
             gradients are asked for, which no weight shapes.
@@ -78,7 +84,7 @@ class SplitLearning(Scenario):
             update (``"train"``), or on held-out data (``"heldout"``).
         front: The users' own first layers (a function that makes them, or K modules), which
             keep raw inputs at the user (``split="u"``); None sends inputs to the server.
-        users_per_pass: Users served in one pass.
+        users_per_pass: [users] Served in one pass.
         device: Where torch computes.
         mode: How batch norm, dropout and the like behave while users learn. ``"eval"``: they
             rest, batch norm at the statistics that it came with. ``"train"``: as in a training
@@ -86,6 +92,9 @@ class SplitLearning(Scenario):
             are kept at the server for each user, and judge held-out and validation data and
             ``evaluate``. None is ``"eval"``, with a warning where there are such layers.
         collate: A list of a data set's items to (inputs, labels), where items are no pairs.
+        metrics: Name → function (outputs, labels) → number of all of a user's validation data, or
+            K of them, None for a user to whom it means nothing. They are in the records as
+            ``validation_NAME``, (K,), NaN where there is none.
 
     Raises:
         ValueError: A setting is outside its domain.
@@ -103,9 +112,9 @@ class SplitLearning(Scenario):
         loss: Loss | Sequence[Loss] = F.cross_entropy,
         num_slots: int = 31,
         batch_size: int = 25,
-        l_max: float = 3.3,
-        utility_bounds: tuple[float, float] = (1.0, 3.3),
-        head_learning_rate: float = 0.1,
+        l_max: Each = 3.3,
+        utility_bounds: tuple[Each, Each] = (1.0, 3.3),
+        head_learning_rate: Each = 0.1,
         heads: str = "carried",
         weights_scale_heads: bool = False,
         feedback: str = "train",
@@ -114,6 +123,7 @@ class SplitLearning(Scenario):
         device: str = "cpu",
         mode: str | None = None,
         collate: Collate | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         checks.one_of("heads", heads, HEADS)
         checks.one_of("feedback", feedback, FEEDBACK)
@@ -122,6 +132,9 @@ class SplitLearning(Scenario):
         least = 2 if mode == "train" and has_batch_norm(encoder) else 1
         x_1 = initial_model(encoder)
         dtype, found = torch.from_numpy(x_1).dtype, usable_device(device)
+        batch_size = checks.whole("batch_size", batch_size, low=least)
+        if isinstance(tasks, Sequence):
+            tasks = [taken(f"tasks[{k}]", own, batch_size) for k, own in enumerate(tasks)]
         users = _checked_streams(tasks, collate, dtype)
         self.problem = Problem(
             num_users=checks.whole("the number of tasks' streams", users, low=2),
@@ -137,12 +150,15 @@ class SplitLearning(Scenario):
             front=None if front is None else _one_a_user("front", front, users),
             tasks=list(tasks),
             collate=collate,
+            metrics=checked_metrics(metrics, users),
             losses=_losses(loss, users),
             corrupt=self.corrupt,
             num_slots=self.problem.num_slots,
-            l_max=float(l_max),
-            batch_size=checks.whole("batch_size", batch_size, low=least),
-            head_learning_rate=checks.number("head_learning_rate", head_learning_rate, low=0.0),
+            l_max=checks.one_each("l_max", l_max, users),
+            batch_size=batch_size,
+            head_learning_rate=checks.one_each(
+                "head_learning_rate", head_learning_rate, users, low=0.0
+            ),
             heads=heads,
             weights_scale_heads=checks.flag("weights_scale_heads", weights_scale_heads),
             feedback=feedback,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +15,10 @@ from torch import nn
 from owo_env.scenarios.base import Stream
 from owo_env.scenarios.split_learning import memory
 from owo_env.scenarios.split_learning.draws import Draw
+from owo_env.scenarios.split_learning.export import Exported
 from owo_env.scenarios.split_learning.heads import IGNORED
 from owo_env.scenarios.split_learning.link import Setup, Users
+from owo_env.scenarios.split_learning.metrics import measured
 from owo_env.scenarios.split_learning.modes import mixes_users
 from owo_env.scenarios.split_learning.server import Server
 from owo_env.scenarios.split_learning.surroundings import may_draw, position, surroundings
@@ -67,9 +70,9 @@ class SplitStream(Stream):
         self.server.load(model)
         self.users.start_slot()
         p = torch.from_numpy(weights.copy()).to(setup.device, setup.dtype)
-        rates = [setup.head_learning_rate] * len(weights)
+        rates = list(setup.head_learning_rate)
         if setup.weights_scale_heads and not per_user:
-            rates = [setup.head_learning_rate * p_k for p_k in weights.tolist()]
+            rates = [rate * p_k for rate, p_k in zip(rates, weights.tolist())]
         if self._busy is not None:
             rates = [rate if busy else 0.0 for rate, busy in zip(rates, self._busy)]
         judged = None
@@ -83,7 +86,8 @@ class SplitStream(Stream):
             passes = [self._teach(slot, c, p[c], rates[c]) for c in self._chunks]
             losses = torch.cat(passes) if len(passes) > 1 else passes[0]
             gradient = self.server.gradient.cpu().numpy().copy()
-        return [setup.l_max - loss for loss in judged or losses.tolist()], gradient
+        each = zip(setup.l_max, judged or losses.tolist())
+        return [l_max - loss for l_max, loss in each], gradient
 
     def evaluate(self, model: Floats) -> Floats:
         """Utilities (m, K) of ``model`` under the users' present heads."""
@@ -92,7 +96,7 @@ class SplitStream(Stream):
         with self._judging():
             losses = [self._losses(slot) for slot in range(self.setup.num_slots)]
         self.server.load(present)
-        return self.setup.l_max - np.array(losses)
+        return np.array(self.setup.l_max) - np.array(losses)
 
     def slot_info(self) -> dict[str, Any]:
         """Bytes over the link in the slot just played, each (K,).
@@ -104,19 +108,32 @@ class SplitStream(Stream):
         return {name: np.array(count) * sent for name, count in self.users.traffic.items()}
 
     def round_info(self) -> dict[str, Any]:
-        """Loss and accuracy (K,) on validation data with true labels, where tasks have them.
+        """Loss, accuracy and the metrics (K,) on validation data with true labels, if there are.
 
-        They judge the last model played with the heads as they are now. Accuracy is there only
-        if all labels are classes and all outputs have one score a class.
+        They judge the last model played with the heads as they are now. Accuracy is NaN of users
+        whose labels are no classes, or whose outputs have not one score a class.
         """
         if not self.users.validation_size(0):
             return {}
         with self._judging():
-            judged = np.array([self._validated(k) for k in range(self.users.num_users)])
+            found = [self._validated(k) for k in range(self.users.num_users)]
+        judged = np.array([figures for figures, _ in found])
         info = {"validation_loss": judged[:, 0].copy()}
-        if not np.isnan(judged[:, 1]).any():
+        if not np.isnan(judged[:, 1]).all():
             info["validation_accuracy"] = judged[:, 1].copy()
-        return info
+        own = {name: [metrics[name] for _, metrics in found] for name in self.setup.metrics}
+        return info | {f"validation_{name}": np.array(values) for name, values in own.items()}
+
+    def export(self, model: Floats | None) -> Exported:
+        """The modules as they are now; with ``model`` for θ, by default the last one played."""
+        present = self.server.model
+        self.server.load(present if model is None else model)
+        one = [copy.deepcopy(encoder).eval() for encoder in self.server.encoders]
+        self.server.load(present)
+        users = self.users
+        encoders = one if len(one) > 1 else one * users.num_users
+        fronts = [copy.deepcopy(front).eval() for front in users.fronts]
+        return Exported(encoders, users.heads.modules(), fronts)
 
     def state_dict(self) -> dict[str, Any]:
         carried = [memory.moved(one, self.setup.encoder) for one in self.server.encoders]
@@ -195,12 +212,13 @@ class SplitStream(Stream):
             self._judge(k, self.setup.feedback, slot, count)[0] for k in range(self.users.num_users)
         ]
 
-    def _validated(self, k: int) -> Floats:
-        """A user's loss and accuracy on its validation data."""
+    def _validated(self, k: int) -> tuple[Floats, dict[str, float]]:
+        """A user's loss and accuracy on its validation data, and the metrics."""
         size, totals, counted = self.users.validation_size(k), np.zeros(2), 0
+        seen: list[tuple[Tensor, Tensor]] | None = [] if self.setup.metrics else None
         for start in range(0, size, EVALUATION_BATCH):
             items = range(start, min(start + EVALUATION_BATCH, size))
-            *found, counts = self._judge(k, "validation", items, count=False)
+            *found, counts = self._judge(k, "validation", items, count=False, seen=seen)
             if counts:
                 totals += np.array(found) * counts
                 counted += counts
@@ -208,9 +226,13 @@ class SplitStream(Stream):
             raise ValueError(
                 f"round {self.round}: the validation data of user {k} have no label but {IGNORED}"
             )
-        return totals / counted
+        where = f"of user {k} in round {self.round}"
+        metrics = measured(self.setup.metrics, k, where, seen) if seen else {}
+        return totals / counted, metrics
 
-    def _judge(self, k: int, part: str, at: int | range, count: bool) -> tuple[float, float, int]:
+    def _judge(
+        self, k: int, part: str, at: int | range, count: bool, seen: Any = None
+    ) -> tuple[float, float, int]:
         """:meth:`Users.judge` by this server."""
         self.server.meet(k)
-        return self.users.judge(k, part, at, self.server.infer, count)
+        return self.users.judge(k, part, at, self.server.infer, count, seen)

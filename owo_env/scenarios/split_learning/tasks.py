@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    TensorDataset,
+    default_collate,
+)
 
 Tensor = torch.Tensor
 Collate = Callable[[list[Any]], tuple[Tensor, Tensor]]
@@ -40,6 +47,88 @@ class Task:
 TaskStream = Sequence[Task] | Callable[[int, int], Task]
 """A user's tasks: a list that is gone through again and again, or a function of the round's
 number (from 1) and the stream's seed that gives the same task whenever it is called with both."""
+
+
+LABELS = ("label", "labels", "target", "targets", "y")
+"""The keys of dict items that say which of two entries is the label."""
+
+
+def taken(where: str, own: Any, batch_size: int) -> Any:
+    """A user's tasks as the scenario wants them, where what was given can mean only one thing.
+
+    A task stands for a list of it alone, a data set for ``Task(train=…)``, and a DataLoader for
+    its data set, items of which its ``collate_fn`` puts together.
+
+    Args:
+        where: What it is, for errors.
+        own: A stream of tasks, a task, a data set or a loader.
+        batch_size: The scenario's.
+
+    Raises:
+        TypeError: A loader that says more than which data and how to collate them.
+    """
+    if isinstance(own, Task | Dataset | DataLoader):
+        return [_task(f"{where}[0]", own, batch_size)]
+    if callable(own) and not isinstance(own, type):
+        return own
+    if isinstance(own, list | tuple):
+        return [_task(f"{where}[{i}]", one, batch_size) for i, one in enumerate(own)]
+    return own
+
+
+def _task(where: str, given: Any, batch_size: int) -> Any:
+    if isinstance(given, Dataset | DataLoader):
+        given = Task(given)  # type: ignore[arg-type]
+    if not isinstance(given, Task):
+        return given
+    parts = {part: getattr(given, part) for part in PARTS}
+    if not any(isinstance(data, DataLoader) for data in parts.values()):
+        return given
+    return Task(
+        **{
+            part: _loaded(f"{where}.{part}", data, batch_size if part == "train" else None)
+            if isinstance(data, DataLoader)
+            else data
+            for part, data in parts.items()
+        }
+    )
+
+
+def _loaded(where: str, loader: DataLoader[Any], batch_size: int | None) -> Dataset[Any]:
+    """The data set of a loader; its batches and order are the scenario's business."""
+    data, write = loader.dataset, f"{where}=loader.dataset"
+    if isinstance(data, IterableDataset):
+        raise TypeError(f"{where} is a DataLoader of an IterableDataset: must be map-style")
+    if batch_size is not None:
+        shuffled = type(loader.sampler) is RandomSampler and not loader.sampler.replacement
+        if loader.batch_size != batch_size:
+            raise TypeError(
+                f"{where} is a DataLoader with batch_size={loader.batch_size}, the scenario has "
+                f"{batch_size}: give both the same, or write {write}"
+            )
+        if not shuffled:
+            raise TypeError(
+                f"{where} is a DataLoader that is not shuffled, or has a sampler of its own: the "
+                f"scenario goes through the data in random order; if that is meant, write {write}"
+            )
+    collate = loader.collate_fn
+    return data if collate is default_collate else _Collated(data, collate)
+
+
+class _Collated(Dataset[Any]):
+    """A data set whose items a loader's function puts together."""
+
+    def __init__(self, data: Dataset[Any], collate: Callable[[list[Any]], Any]) -> None:
+        self.data, self.collate = data, collate
+
+    def __len__(self) -> int:
+        return size_of(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index]
+
+    def batch(self, indices: Tensor) -> Any:
+        return self.collate([self.data[int(i)] for i in indices])
 
 
 def check_stream(user: int, tasks: object, collate: Collate | None) -> None:
@@ -82,13 +171,19 @@ def check_item(where: str, task: Task, collate: Collate | None) -> None:
 
 
 def task_of(
-    tasks: TaskStream, number: int, seed: int, user: int = 0, collate: Collate | None = None
+    tasks: TaskStream,
+    number: int,
+    seed: int,
+    user: int = 0,
+    collate: Collate | None = None,
+    batch_size: int = 1,
 ) -> Task:
     """A user's task in round ``number`` of the stream with this ``seed``; TypeError for another
     thing that its function gives."""
     if not callable(tasks):
         return tasks[(number - 1) % len(tasks)]
-    where, task = f"tasks[{user}]({number}, {seed})", tasks(number, seed)
+    where = f"tasks[{user}]({number}, {seed})"
+    task = _task(where, tasks(number, seed), batch_size)
     check_task(where, task)
     check_item(where, task, collate)
     return task
@@ -121,7 +216,7 @@ def batch_of(
     elif getattr(kind, "__getitem__", None) is TensorDataset.__getitem__:
         batch = data[torch.from_numpy(indices)]
     else:
-        items = [data[int(i)] for i in indices]
+        items = [_of_dict(data[int(i)]) for i in indices]
         _check_pair(f"an item of {type(data).__name__}", items[0])
         batch = default_collate(items)
     what = f"a batch of {type(data).__name__}"
@@ -151,12 +246,18 @@ def batch_order(
     return np.concatenate(passes)[:num_slots]
 
 
+def _of_dict(item: Any) -> Any:
+    """A pair of an item with two entries, one of which is called a label; others as they are."""
+    if not isinstance(item, Mapping) or len(item) != 2:
+        return item
+    named = [key for key in item if str(key).lower() in LABELS]
+    if len(named) != 1:
+        return item
+    (other,) = (key for key in item if key not in named)
+    return item[other], item[named[0]]
+
+
 def _check_data(where: str, data: object) -> None:
-    if isinstance(data, DataLoader):
-        raise TypeError(
-            f"{where} is a DataLoader: must be its map-style dataset; the scenario draws batches "
-            "itself, of batch_size"
-        )
     map_style = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not map_style or isinstance(data, IterableDataset | Mapping | str | type):
         raise TypeError(
@@ -169,7 +270,9 @@ def _check_pair(what: str, found: object) -> None:
     if isinstance(found, Mapping):
         raise TypeError(
             f"{what} is a mapping with the keys {sorted(map(str, found))}: must be a pair "
-            "(input, label), or give collate=, a function of a list of items"
+            f"(input, label), or two entries of which one is called {', '.join(LABELS)}; else "
+            "write collate=lambda items: (torch.stack([item[INPUT] for item in items]), "
+            "torch.tensor([item[LABEL] for item in items]))"
         )
     if not isinstance(found, tuple | list) or len(found) != 2:
         size = f" of {len(found)}" if isinstance(found, tuple | list) else ""

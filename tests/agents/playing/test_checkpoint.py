@@ -439,3 +439,60 @@ def test_a_checkpoint_that_is_a_link_is_not_read(saved):
     saved.symlink_to(there)
     with pytest.raises(ValueError, match="is a link"):
         checkpoint.load(saved, config("sinusoid", "cws"), *fresh("sinusoid", "cws"))
+
+
+def test_an_agent_whose_state_cannot_be_saved_is_told_so_before_its_first_round(tmp_path):
+    class Odd(owo_agents.Learner):
+        carried = owo_agents.Learner.carried
+
+        def state_dict(self):
+            return {"function": print}
+
+    env = gym.make("AIRAN-FairMTL-v0", num_slots=4)
+    plain = owo_agents.make("owo-fmtl", env)
+    odd = Odd(plain.weighting, plain.step, plain.initialization)
+    with pytest.raises(TypeError, match=r"cannot be checkpointed: .*print.* is none of these"):
+        next(owo_agents.resume(tmp_path / "c.safetensors", {}, env, odd, 2, 0))
+
+    class Silent(owo_agents.Agent):
+        def act(self, obs, info):
+            raise AssertionError("no round is played")
+
+    silent = Silent(plain.problem)
+    with pytest.raises(TypeError, match=r"does not say what it carries.*`carried`"):
+        next(owo_agents.resume(tmp_path / "c.safetensors", {}, env, silent, 2, 0))
+
+
+def test_optimizers_states_are_carried(tmp_path):
+    """Integer keys and tensors, of an agent's own state."""
+
+    class Adam(owo_agents.Learner):
+        carried = owo_agents.Learner.carried
+
+        def __init__(self, *parts):
+            super().__init__(*parts)
+            self.p = torch.nn.Parameter(torch.zeros(3))
+            self.adam = torch.optim.Adam([self.p])
+
+        def end_round(self, obs, info):
+            super().end_round(obs, info)
+            self.p.grad = torch.full((3,), float(info["round"]))
+            self.adam.step()
+
+        def state_dict(self):
+            return {**super().state_dict(), "adam": self.adam.state_dict(), "p": self.p.detach()}
+
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            self.adam.load_state_dict(state["adam"])
+            self.p.data.copy_(state["p"])
+
+    def run(rounds, path):
+        env = gym.make("AIRAN-FairMTL-v0", num_slots=4)
+        plain = owo_agents.make("owo-fmtl", env)
+        agent = Adam(plain.weighting, plain.step, plain.initialization)
+        list(owo_agents.resume(path, {}, env, agent, rounds, 0))
+        return agent.p.detach().tolist()
+
+    run(2, tmp_path / "c.safetensors")
+    assert run(4, tmp_path / "c.safetensors") == run(4, tmp_path / "d.safetensors")

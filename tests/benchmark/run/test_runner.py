@@ -486,3 +486,14 @@ def test_a_ray_that_runs_already_is_used_and_left_running(tmp_path, serial):
             assert ray.is_initialized() and ray.get(mine) == "mine"
     finally:
         ray.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no such masks")
+def test_a_worker_hears_nothing_of_ctrl_c_from_its_first_moment():
+    """A terminal sends it to all; a worker that is just starting would print joblib's traceback."""
+    pool = backends._pool(1, ("ctrl-c",))
+    with backends._unheard():
+        masked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ())
+    assert signal.SIGINT in masked.result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pool.shutdown(wait=True, kill_workers=True)

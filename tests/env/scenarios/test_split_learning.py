@@ -496,3 +496,36 @@ def test_next_to_no_priority_leaves_front_layers_finite(p):
 def test_utility_bounds_are_a_pair(bounds):
     with pytest.raises(ValueError, match="utility_bounds"):
         make(utility_bounds=bounds)
+
+
+def test_equal_numbers_by_user_are_one_number():
+    def played(**settings):
+        env = gym.make("AIRAN-FairMTL-v0", scenario=make(**settings))
+        agent = owo_agents.make("owo-fmtl", env)
+        return [(*r.utilities, *r.model) for r in owo_agents.play(env, agent, 2, seed=0)]
+
+    each = {"l_max": [3.3] * K, "head_learning_rate": [0.1] * K, "utility_bounds": ([1.0] * K, 3.3)}
+    assert played() == played(**each)
+    assert played() != played(head_learning_rate=[0.1] * (K - 1) + [0.2])
+
+
+@pytest.mark.parametrize("name", ["l_max", "head_learning_rate"])
+def test_numbers_for_other_users_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=.*must have {K} numbers, one a user"):
+        make(**{name: [1.5] * (K - 1)})
+
+
+def test_a_raw_mse_that_diverges_is_named_beside_others():
+    """Its gradient ends the shared encoder, and with it everybody's utility."""
+    losses = [
+        F.cross_entropy,
+        lambda outputs, labels: 1e4 * (outputs[:, 0] - labels).square().mean(),
+    ]
+    env = gym.make(
+        "AIRAN-FairMTL-v0", scenario=make(users=2, head=two_layers, loss=losses, num_slots=20)
+    )
+    agent = owo_agents.make("owo-fmtl", env)
+    with pytest.raises(
+        owo_agents.AgentError, match=r"user 1 diverged: its last finite utility was -"
+    ):
+        list(owo_agents.play(env, agent, 5, seed=0))

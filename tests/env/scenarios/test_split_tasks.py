@@ -51,6 +51,16 @@ class Hub(Named):
         return self
 
 
+class Boxes(Named):
+    """Items are dicts whose meaning is not plain."""
+
+    def __init__(self, *keys):
+        self.keys = keys or ("image", "label", "boxes")
+
+    def __getitem__(self, index):
+        return dict.fromkeys(self.keys, X[index])
+
+
 class HubOfPairs(TensorDataset):
     batch = Hub.batch
 
@@ -70,21 +80,22 @@ class Letters(Dataset):
 
 WRONG = {
     "classes": ([Task] * K, r"tasks\[0\] is the class Task: must be a list of tasks"),
-    "one task a user": ([Task(PAIRS)] * K, r"tasks\[0\] is a Task: must be a list of tasks"),
-    "bare data": ([PAIRS] * K, r"tasks\[0\] is a TensorDataset: must be a list of tasks"),
     "a mapping": ({0: [Task(PAIRS)], 1: [Task(PAIRS)]}, "tasks is a dict: must be a list"),
     "an iterator": (iter([[Task(PAIRS)]] * K), "tasks is a list_iterator: must be a list"),
     "nothing": ([[Task(PAIRS)], None], r"tasks\[1\] is None: must be a list of tasks"),
-    "no Task": ([[Task(PAIRS)], [PAIRS]], r"tasks\[1\]\[0\] is a TensorDataset: must be a Task"),
+    "no Task": ([[Task(PAIRS)], [X]], r"tasks\[1\]\[0\] is a Tensor: must be a Task"),
     "a later one": ([[Task(PAIRS), 3]] * K, r"tasks\[0\]\[1\] is a int: must be a Task"),
     "a class of data": ([[Task(Named)]] * K, "train is the class Named: must be a map-style"),
-    "a DataLoader": ([[Task(DataLoader(PAIRS, 5))]] * K, "train is a DataLoader: must be its map"),
-    "its validation": ([[Task(PAIRS, DataLoader(PAIRS))]] * K, "validation is a DataLoader"),
+    "another batch": ([DataLoader(PAIRS, 4, shuffle=True)] * K, "batch_size=4, the scenario has 5"),
+    "in order": ([[Task(DataLoader(PAIRS, 5))]] * K, "not shuffled.* write .*train=loader.dataset"),
+    "a sampler": ([DataLoader(PAIRS, 5, sampler=range(9))] * K, "or has a sampler of its own"),
+    "a loader's stream": ([[Task(PAIRS, DataLoader(Stream()))]] * K, "DataLoader of an IterableD"),
     "a stream": ([[Task(Stream())]] * K, "train is a Stream: must be a map-style dataset"),
     "a dict of data": ([[Task({"x": X})]] * K, "train is a dict: must be a map-style"),
     "no data": ([[Task(None)]] * K, "train is None: must be a map-style"),
-    "dicts": ([[Task(Named())]] * K, r"keys \['image', 'label'\].*collate="),
-    "a hub's dicts": ([[Task(Hub())]] * K, r"keys \['image', 'label'\].*collate="),
+    "dicts": ([[Task(Boxes())]] * K, r"keys \['boxes', 'image', 'label'\].*write collate="),
+    "unnamed": ([[Task(Boxes("image", "boxes"))]] * K, r"keys \['boxes', 'image'\].* called label"),
+    "two labels": ([[Task(Boxes("label", "y"))]] * K, r"keys \['label', 'y'\]"),
     "three": ([[Task(TensorDataset(X, Y, Y))]] * K, "a tuple of 3: must be a pair"),
     "one": ([[Task(TensorDataset(X))]] * K, "a tuple of 1: must be a pair"),
     "two tensors": ([[Task((X, Y))]] * K, "is a Tensor: must be a pair .*TensorDataset"),
@@ -99,7 +110,7 @@ def test_wrong_tasks_are_found_when_the_scenario_is_made(case):
         make(tasks)
 
 
-@pytest.mark.parametrize("case", ["no Task", "a DataLoader", "dicts", "three"])
+@pytest.mark.parametrize("case", ["no Task", "in order", "dicts", "three"])
 def test_what_a_function_of_tasks_gives_is_found_when_the_round_opens(case):
     wrong, message = WRONG[case]
     env = gym.make(ID, scenario=make([lambda number, seed: wrong[1][0]] * K))
@@ -120,6 +131,41 @@ def collate(items):
 def test_items_that_are_dicts_play_where_collate_says_how(data):
     plain = utilities(make([[Task(PAIRS)]] * K))
     assert utilities(make([[Task(data)]] * K, collate=collate)) == plain
+
+
+def doubled(items):
+    return torch.stack([2 * x for x, _ in items]), torch.stack([y for _, y in items])
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Task(PAIRS),
+        PAIRS,
+        [PAIRS],
+        DataLoader(PAIRS, 5, shuffle=True),
+        [Task(DataLoader(PAIRS, 5, shuffle=True))],
+        Named(),
+        [Task(Hub())],
+        lambda number, seed: PAIRS,
+        lambda number, seed: DataLoader(PAIRS, 5, shuffle=True),
+    ],
+)
+def test_what_can_mean_only_one_thing_is_taken(own):
+    assert utilities(make([own] * K)) == utilities(make([[Task(PAIRS)]] * K))
+
+
+def test_a_loaders_own_collate_holds_for_its_data():
+    loader = DataLoader(PAIRS, 5, shuffle=True, collate_fn=doubled)
+    twice = utilities(make([[Task(TensorDataset(2 * X, Y))]] * K))
+    assert utilities(make([loader] * K)) == twice
+
+
+def test_the_order_and_batches_of_validation_data_do_not_matter():
+    task = Task(PAIRS, DataLoader(PAIRS, 7))
+    env = gym.make(ID, scenario=make([task] * K))
+    (record,) = owo_agents.play(env, owo_agents.make("cws", env), 1, seed=0)
+    assert record.extras["validation_loss"].shape == (K,)
 
 
 def test_collate_must_give_two_tensors():
