@@ -98,13 +98,14 @@ def certify(
     p, u, best = (np.asarray(a, float) for a in (weights, utilities, fairest_utilities))
     m, users = problem.num_slots, problem.num_users
     jobs = np.ones(u.shape) if active is None else np.asarray(active, float)
-    omega_p = p * jobs if delivered is None else np.asarray(delivered, float)
+    given = np.zeros(u.shape) if delivered is None else np.asarray(delivered, float)
     named = {"weights": p, "utilities": u, "fairest_utilities": best, "active": jobs}
-    for name, array in (named | {"delivered": omega_p}).items():
+    for name, array in (named | {"delivered": given}).items():
         if array.shape != u.shape or array.shape[-2:] != (m, users):
             raise ValueError(f"{name} has shape {array.shape}: must be (..., {m}, {users})")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: must be finite")
+    omega_p = p * jobs if delivered is None else given
     share, mean_p, mean_u, mean_best = _averaged(problem, jobs, p, u, best)
     shares = None if active is None else (_sum_slots(share) / m)
     played = _judged(problem, mean_u, shares)

@@ -210,7 +210,10 @@ OF_SINUSOID = "adversary, l_max, num_slots, utility_bounds"
     ("make", "also"),
     [
         (gym.make, "alpha, fairness, gradients, hindsight, link, render_mode"),
-        (gym.make_vec, "alpha, autoreset_mode, fairness, gradients, hindsight, link, num_envs"),
+        (
+            gym.make_vec,
+            "alpha, autoreset_mode, fairness, gradients, hindsight, link, num_envs, render_mode",
+        ),
         (lambda _, **settings: owo_env.make_scenario("sinusoid", **settings), "alpha"),
     ],
 )

@@ -128,7 +128,7 @@ def test_judges_see_the_noise_that_was_played(who):
     """So evaluate() repeats what was played, however many users are served together."""
     scenario = DRAWING[who]()
     scenario.setup = scenario.setup.__class__(
-        **{**vars(scenario.setup), "head_learning_rate": 0.0, "users_per_pass": 3}
+        **{**vars(scenario.setup), "head_learning_rate": [0.0] * K, "users_per_pass": 3}
     )
     env = gym.make(ID, scenario=scenario)
     env.reset(seed=0)
