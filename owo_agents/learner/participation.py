@@ -19,8 +19,8 @@ class Participation:
     Lost feedback and idleness act on ascent like contract weights: what is climbed is not Σ f_k
     but Σ (m_k/m) ρ_k f_k, with ρ_k how often a job of user k is heard. The factors take that back:
     of the slots (or, where jobs count, of the user's jobs) so far, plus one, over those heard,
-    plus one. They are known before the slot. Their price is noise, so the step's total is capped
-    at the largest Σp that the dual itself can play.
+    plus one. They are known before the slot. Their price is noise, so what is delivered is capped
+    at the largest Σp that the dual itself can play (Σ p_k L_k where users' losses differ).
 
     Args:
         problem: One whose link may leave users out.
@@ -30,6 +30,11 @@ class Participation:
     def __init__(self, problem: Problem, kind: str) -> None:
         checks.one_of("participation", kind, PARTICIPATION)
         self.corrects, self._most = kind == "inverse", problem.fairness.most
+        self._steepness: Floats | None = None
+        if np.ndim(problem.smoothness):
+            assert problem.curvature is not None
+            self._steepness = np.asarray(problem.smoothness, float)
+            self._most = problem.curvature
         assert problem.link is not None
         self._by_jobs, self._users = problem.link.count == "jobs", problem.num_users
         self._delay = problem.link.delay
@@ -59,7 +64,8 @@ class Participation:
         """By what the gradient is multiplied, (...), where ``played`` (..., K) were the weights."""
         if not self.corrects:
             return np.ones(played.shape[:-1])
-        total = sum_users(obs["heard"] * played)
+        each = obs["heard"] * played
+        total = sum_users(each if self._steepness is None else each * self._steepness)
         return np.divide(self._most, total, out=np.ones(total.shape), where=total > self._most)
 
 

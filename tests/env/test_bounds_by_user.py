@@ -126,14 +126,16 @@ def recorded(scale, **more):
     )
 
 
-def test_models_oracle_and_certificate_do_not_depend_on_a_user_s_scale():
+@pytest.mark.parametrize("link", [None, {"active": [0.6, 0.9], "loss": 0.5}])
+def test_models_oracle_and_certificate_do_not_depend_on_a_user_s_scale(link):
     """α = 1: only F is shifted, by the logarithm of the scale."""
     both = []
     rate = owo_agents.make("owo-fmtl", recorded(np.ones(2))).learning_rate
     for scale in (np.ones(2), SCALE):
-        env = recorded(scale)
+        env = recorded(scale, link=link, smoothness=(12.0 * scale).tolist())
         agent = owo_agents.make("owo-fmtl", env, learning_rate=rate)
-        assert owo_agents.make("owo-fmtl", env).learning_rate >= rate * (1 - 1e-9)
+        default = owo_agents.make("owo-fmtl", recorded(scale)).learning_rate
+        assert default >= rate * (1 - 1e-9)
         both.append(list(owo_agents.play(env, agent, 4, seed=0, certify=True)))
         bound = regret.dual_bound(owo_env.problem_of(env))
         assert bound == pytest.approx(regret.dual_bound(owo_env.problem_of(recorded(np.ones(2)))))
