@@ -142,7 +142,8 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         )
         self._stream: Stream | None = None
         self._on_air = problem.link is not None
-        self._score: Any = JobScore(problem) if self._on_air else Score(problem.fairness)
+        self._idles = problem.link is not None and problem.link.idles
+        self._score: Any = JobScore(problem) if self._idles else Score(problem.fairness)
         self._foretold: dict[str, Any] | None = None  # what the present round's end will tell
         self._round, self._playing, self._over = 0, False, False
 
@@ -191,7 +192,7 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         played = score.slot
         utilities, gradient = stream.play(played, model, weights, self._per_user)
         try:
-            if self._on_air:
+            if self._idles:
                 reward = score.add_jobs(utilities, stream.active(played))
             else:
                 reward = score.add(utilities)

@@ -106,8 +106,9 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         self._all = np.ones(self.num_envs, bool)
         self._batch: Batch | None = None
         self._on_air = problem.link is not None
+        self._idles = problem.link is not None and problem.link.idles
         self._scores: Any
-        if self._on_air:
+        if self._idles:
             self._scores = JobScores(problem, self.num_envs, self._place)
         else:
             self._scores = Scores(problem.fairness, self.num_envs, self._place)
@@ -191,7 +192,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         live = self._all if over is None else ~over
         played, some = self._next_slot(), None if over is None else live
         utilities, gradient = batch.play(played, model, weights, self._per_user, live)
-        if self._on_air:
+        if self._idles:
             active: Any = batch.active(played)
             rewards = self._scores.add_jobs(utilities.T, active.T, some)
         else:

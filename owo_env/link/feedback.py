@@ -52,12 +52,16 @@ class Filling:
 
     def add(self, utilities: Floats, heard: Mask, live: Mask) -> Floats:
         """Utilities (K, N) as they are seen where ``heard`` (K, N) in the streams ``live`` (N,)."""
-        new = heard & live
-        self._sums = self._sums + np.where(new, utilities, 0.0)
-        self._counts = self._counts + new
-        known = self._counts > 0
-        means = np.divide(self._sums, self._counts, out=np.zeros_like(self._sums), where=known)
-        return np.where(heard, utilities, np.where(known, means, self._centre))
+        new = heard if live.all() else heard & live
+        self._sums += np.where(new, utilities, 0.0)
+        self._counts += new
+        means = self._sums / np.maximum(self._counts, 1.0)
+        filled = np.where(self._counts > 0, means, self._centre)
+        return np.where(heard, utilities, filled)
+
+    def before(self, utilities: Floats, arrived: Mask) -> Floats:
+        """The same where nothing is ever lost, but some has not ``arrived`` yet."""
+        return np.where(arrived, utilities, self._centre)
 
 
 class Late:

@@ -199,9 +199,11 @@ class OnAirBatch(Batch):
         return active, heard, self._felt[old, :, self._everyone].T, gradients
 
     def _see(self, utilities: Floats, active: Mask, heard: Mask, live: Mask) -> None:
-        self._seen = {"utilities": self._filling.add(utilities, heard, live).T}
-        if self.link.masked:
-            self._seen |= {"active": active.T.astype(np.int8), "heard": heard.T.astype(np.int8)}
+        if not self.link.masked:
+            self._seen = {"utilities": self._filling.before(utilities, heard).T}
+            return
+        masks = {"active": active.T.astype(np.int8), "heard": heard.T.astype(np.int8)}
+        self._seen = {"utilities": self._filling.add(utilities, heard, live).T, **masks}
 
     def _refill(self, which: Integers) -> None:
         """Draw the masks of the next block of the streams ``which``."""
