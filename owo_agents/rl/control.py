@@ -6,7 +6,8 @@ dual step. Nothing it sees or plays depends on the scenario's units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import gymnasium as gym
@@ -300,13 +301,29 @@ class WeightControlVector(VectorWrapper, RecordConstructorArgs):  # type: ignore
 def weights_env(**settings: Any) -> WeightControl:
     """``AIRAN-FairMTL-Weights-v0``: the arguments of ``AIRAN-FairMTL-v0`` and the learner's."""
     parts = _taken(settings)
-    return WeightControl(AIRANEnv(**settings), **parts)
+    with _learners_named():
+        env = AIRANEnv(**settings)
+    return WeightControl(env, **parts)
 
 
 def weights_vector_env(num_envs: int = 1, **settings: Any) -> WeightControlVector:
     """The same through ``gym.make_vec``."""
     parts = _taken(settings)
-    return WeightControlVector(AIRANVectorEnv(num_envs, **settings), **parts)
+    with _learners_named():
+        env = AIRANVectorEnv(num_envs, **settings)
+    return WeightControlVector(env, **parts)
+
+
+@contextlib.contextmanager
+def _learners_named() -> Iterator[None]:
+    """An unknown argument is answered with the learner's too."""
+    try:
+        yield
+    except TypeError as error:
+        if "unknown argument" not in str(error):
+            raise
+        names = ", ".join(sorted(Parts.__optional_keys__))
+        raise TypeError(f"{error}; and of the learner {names}") from None
 
 
 def _taken(settings: dict[str, Any]) -> Parts:

@@ -436,3 +436,9 @@ print([name for name in sys.modules if name.startswith(("owo_agents.benchmark", 
     refusal, loaded = done.stdout.splitlines()
     assert 'pip install "stable-baselines3' in refusal
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_who_misspells_a_learners_argument_hears_of_the_learners(make):
+    with pytest.raises(TypeError, match=r"'learning_rat': .*of the learner .*learning_rate"):
+        make("AIRAN-FairMTL-Weights-v0", learning_rat=0.1)
