@@ -9,7 +9,7 @@ import owo_env  # noqa: F401  (registers the environment)
 
 pytestmark = pytest.mark.benchmark
 
-STREAMS = 1024
+STREAMS = 256
 LINKS = {
     "masks": ({"active": 0.7, "loss": 0.3}, 1.3),
     "delay": ({"delay": 4}, 2.0),

@@ -70,7 +70,8 @@ class OnAirBatch(Batch):
         self._filling = Filling(self._shape[1:], centre)
         late = (problem.dim, *self._shape[1:])
         self._late = Late(self.link.delay, late) if self.link.delay else None
-        self._best = np.zeros((problem.dim, n)), np.zeros(self._shape[1:])
+        rounds = self._rounds_per_block
+        self._best = np.zeros((rounds, problem.dim, n)), np.zeros((rounds, *self._shape[1:]))
         self._seen: dict[str, Array] = {}
 
     @property
@@ -101,8 +102,6 @@ class OnAirBatch(Batch):
             self._refill(fresh)
         self._one_row = int(self._row[0]) if (self._row == self._row[0]).all() else None
         self._filling.open_rounds(which)
-        if self._fairness is not None:
-            self._solve(which, self._fairness)
 
     def play(
         self, slot: int | Integers, model: Floats, weights: Floats, per_user: bool, live: Mask
@@ -146,8 +145,8 @@ class OnAirBatch(Batch):
     def fairest(self, which: Integers) -> tuple[Floats, Floats] | None:
         if self._fairness is None:
             return self.inner.fairest(which)
-        model, utilities = self._best
-        return model[:, which].T, utilities[:, which].T
+        model, utilities = (array[self._row[which], :, which] for array in self._best)
+        return model, utilities
 
     def slot_info(self) -> dict[str, Any]:
         return self.inner.slot_info()
@@ -209,6 +208,8 @@ class OnAirBatch(Batch):
         """Draw the masks of the next block of the streams ``which``."""
         airs = [self.inner.air(n) for n in which.tolist()]
         block = self._draws.draw([self._links[n] for n in which], airs)
+        if self._fairness is not None:
+            self._solve(which, block, self._fairness)
         if len(which) == len(self._row):
             self._block = block
             return
@@ -217,12 +218,11 @@ class OnAirBatch(Batch):
             if part is not None:
                 getattr(self._block, name)[..., which] = part
 
-    def _solve(self, which: Integers, fairness: Fairness) -> None:
-        active = np.moveaxis(self.masks()[0][which], 0, -1)  # (m, K, n)
-        shares = active.mean(axis=0) if self.link.count == "jobs" else None
-        found = self.inner.fairest_of_jobs(which, active, shares, fairness)
+    def _solve(self, which: Integers, block: Block, fairness: Fairness) -> None:
+        shares = block.active.mean(axis=1) if self.link.count == "jobs" else None
+        found = self.inner.fairest_of_jobs(which, block.active, shares, fairness)
         for kept, part in zip(self._best, found):
-            kept[:, which] = part.T
+            kept[..., which] = part
 
 
 def _age(heard: Mask, delay: int) -> Floats:

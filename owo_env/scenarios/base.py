@@ -72,12 +72,12 @@ class Stream(ABC):
     def fairest_of_jobs(
         self, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        """:meth:`fairest` where not every user has a job in every slot; if ``takes_jobs``.
+        """θ* (rounds, d) of the present block, and utilities (rounds, K), if ``takes_jobs``.
 
         Args:
-            active: Who has a job, (m, K); the mean is over a user's own jobs, and of one without
-                any the utility is l_max.
-            shares: What each user's term of F is multiplied by, (K,); None: 1.
+            active: Who has a job, (rounds, m, K); the mean is over a user's own jobs, and of one
+                without any the utility is l_max.
+            shares: What each user's term of F is multiplied by, (rounds, K); None: 1.
             fairness: What to maximize.
         """
         raise TypeError(f"{type(self).__name__} has no oracle that knows of jobs")
@@ -173,10 +173,7 @@ class Batch(ABC):
     def fairest_of_jobs(
         self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        """:meth:`Stream.fairest_of_jobs` of the streams ``which``: (n, d) and (n, K).
-
-        Masks (m, K, n) and shares (K, n) have the streams last.
-        """
+        """:meth:`Stream.fairest_of_jobs` of the n streams ``which``, last in all arrays."""
         raise TypeError(f"{type(self).__name__} has no oracle that knows of jobs")
 
     def air(self, n: int) -> Mapping[str, NDArray[Any]]:
@@ -305,13 +302,12 @@ class StreamByStream(Batch):
     def fairest_of_jobs(
         self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        own = [None] * len(which) if shares is None else shares.T
-        masks = np.moveaxis(active, -1, 0)
+        own = [None] * len(which) if shares is None else np.moveaxis(shares, -1, 0)
         found = [
             self.streams[n].fairest_of_jobs(mask, share, fairness)
-            for n, mask, share in zip(which.tolist(), masks, own)
+            for n, mask, share in zip(which.tolist(), np.moveaxis(active, -1, 0), own)
         ]
-        return np.stack([model for model, _ in found]), np.stack([u for _, u in found])
+        return np.stack([model for model, _ in found], -1), np.stack([u for _, u in found], -1)
 
     def air(self, n: int) -> Mapping[str, NDArray[Any]]:
         return self.streams[n].air()

@@ -26,7 +26,6 @@ from owo_env.scenarios.least_squares.slots import (
     mapped,
     play_batch,
     play_users,
-    rounds_of,
     slot_of,
 )
 from owo_env.scenarios.least_squares.source import Source
@@ -211,18 +210,13 @@ class LeastSquaresBatch(Batch):
     def fairest_of_jobs(
         self, which: Integers, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        if self._one_row is not None and len(which) == len(self.rngs):
-            rounds = rounds_of(self.data, self._one_row)
-        else:
-            rounds = rounds_of(self.data, self.row[which], which)
-        moments = rounds.moments(active[None])
+        whole = len(which) == len(self.rngs)
+        data = self.data if whole else mapped(lambda array: array[..., which], self.data)
 
         def place(r: int, n: int) -> tuple[int, int]:
-            return int(self.round[which[n]]), int(which[n])
+            return int(self.round[which[n]] - self.row[which[n]]) + r, int(which[n])
 
-        own = None if shares is None else shares[None]
-        model, utilities = self._solved(moments, place, _solvable(fairness), own)
-        return model[0].T, utilities[0].T
+        return self._solved(data.moments(active), place, _solvable(fairness), shares)
 
     def air(self, n: int) -> Mapping[str, NDArray[Any]]:
         told = {name.removeprefix("_"): a[..., n] for name, a in self.data.about.items()}
@@ -387,9 +381,9 @@ class LeastSquaresStream(Stream):
     def fairest_of_jobs(
         self, active: Mask, shares: Floats | None, fairness: Fairness
     ) -> tuple[Floats, Floats]:
-        own = None if shares is None else shares[:, None]
+        own = None if shares is None else shares[..., None]
         model, utilities = self.batch.fairest_of_jobs(self._all, active[..., None], own, fairness)
-        return model[0], utilities[0]
+        return model[..., 0], utilities[..., 0]
 
     def air(self) -> Mapping[str, NDArray[Any]]:
         return self.batch.air(0)

@@ -232,13 +232,3 @@ def mean_slots(slots: Iterator[Floats], m: int, active: Mask | None = None) -> F
 def _spread(array: NDArray[Any], axes: int) -> NDArray[Any]:
     """(rounds, K, N) → (rounds, 1, …, K, N) of so many axes."""
     return array.reshape(array.shape[0], *[1] * (axes - 3), *array.shape[1:])
-
-
-def rounds_of(data: SlotData, row: Any, n: Any = None) -> SlotData:
-    """One round each, (1, m, …, n): rows ``row`` of the environments ``n``, or one row of all."""
-    if n is None:
-        arrays = [array[row][None] for array in data.arrays]
-    else:
-        arrays = [np.moveaxis(array[row, ..., n], 0, -1)[None] for array in data.arrays]
-    kind: Callable[..., SlotData] = type(data)
-    return kind(*arrays)
