@@ -37,13 +37,14 @@ speed: venv  ## ratios of speed, measured side by side
 	$(BIN)/python -m pytest speed -m benchmark
 
 package: venv  ## wheel and sdist, looked at and installed into an empty environment
-	rm -rf build/dist
+	rm -rf build/dist && mkdir -p build
 	$(BIN)/python -m build --outdir build/dist >build/build.log 2>&1 || (cat build/build.log; false)
 	$(BIN)/twine check --strict build/dist/*
 	$(BIN)/python -m pytest -m package tests/package
 
 # All but torch, which is as here: a torch of its own would be half of the time.
 lowest: venv  ## the fast tests of both packages with the lowest versions that the bounds allow
+	mkdir -p build
 	$(BIN)/python -m pip freeze | grep -E "^torch(vision)?==" >build/torch.txt
 	UV_CONSTRAINT=build/torch.txt TESTS="$(TESTS)" .ci/compat lowest rl
 
