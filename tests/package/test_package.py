@@ -153,7 +153,7 @@ MISSING = {
 def test_a_missing_extra_is_answered_with_a_line_that_installs_it(there, line):
     (there.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
     _, said = there.owo(line, code=2)
-    (found,) = re.findall(r"pip install (.*)", " ".join(said.split()))
+    (found,) = re.findall(r'pip install ((?:"[^"]+" ?)+)', " ".join(said.split()))
     assert found.startswith(f'"{MISSING[line]}')
     python = str(there.bin / "python")
     there.uv("pip", "install", "--dry-run", "--python", python, *shlex.split(found))
