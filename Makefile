@@ -22,7 +22,7 @@ demo: venv  ## the benchmark, on embedded data
 	$(BIN)/owo bench quickstart
 
 test: docs  ## the whole test suite, and every notebook from top to bottom
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest --nbmake -n 2 notebooks
 
 lint: venv
