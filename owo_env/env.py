@@ -19,7 +19,8 @@ from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScore, judged_by_jobs
 from owo_env.link.streams import OnAirStream
-from owo_env.render import RENDER_FPS, RENDER_MODES, Display
+from owo_env.picture import RENDER_FPS
+from owo_env.render import RENDER_MODES, Display
 from owo_env.scenarios import Scenario, Stream, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_stream
 from owo_env.score import Score

@@ -166,8 +166,7 @@ class Problem:
                 f"link: delay={link.delay}: must be less than num_slots={self.num_slots}, or "
                 "nothing would ever arrive"
             )
-        terms = getattr(type(self.fairness), "terms", Smooth.terms)
-        if link.count == "jobs" and terms is Smooth.terms:
+        if link.count == "jobs" and not self.fairness.separable:
             raise ValueError(
                 f"link: count='jobs': needs a fairness that is a sum over users and has terms(); "
                 f"{self.fairness} is none"

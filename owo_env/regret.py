@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owo_env import checks
-from owo_env.fairness import Smooth, sum_users
+from owo_env.fairness import sum_users
 from owo_env.problem import Problem
 
 Floats = NDArray[np.floating]
@@ -124,7 +124,7 @@ def certify(
 def certifiable(problem: Problem) -> bool:
     """Whether :func:`certify` knows users without jobs, if the problem has any."""
     left_out = problem.link is not None and problem.link.idles
-    return not left_out or isinstance(problem.fairness, Smooth)
+    return not left_out or problem.fairness.separable
 
 
 def _averaged(problem: Problem, jobs: Floats, *values: Floats) -> list[Floats]:
@@ -146,9 +146,9 @@ def _judged(problem: Problem, means: Floats, shares: Floats | None) -> Floats:
     fairness = problem.fairness
     if shares is None:
         return fairness.value(means)
-    if not isinstance(fairness, Smooth):
-        raise ValueError(f"active: {fairness} is no sum over users, which could be told apart")
-    return sum_users(shares * fairness.terms(means))
+    if not fairness.separable:
+        raise ValueError(f"active: {fairness} is no sum over users that has terms()")
+    return fairness.weighed(means, shares)
 
 
 def primal_bound(problem: Problem, learning_rate: float, distance: ArrayLike) -> Floats:

@@ -22,7 +22,9 @@ from owo_env.link import Link, make_link
 from owo_env.link.on_air import on_air
 from owo_env.link.score import JobScores, judged_by_jobs
 from owo_env.link.streams import OnAirBatch
-from owo_env.render import RENDER_FPS, Displays, Frame
+from owo_env.picture import RENDER_FPS, Frame
+from owo_env.render import Displays
+from owo_env.resets import autoreset_mode_of, reset_mask_of, seeds_of
 from owo_env.scenarios import Batch, Scenario, judged, reset_options, scenario_for
 from owo_env.scenarios.hindsight import fairest_of_batch
 from owo_env.score import Scores, extremes, spread
@@ -93,7 +95,7 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         names = tuple(made.class_names) or None
         self.problem = problem = replace(problem, hindsight=self.hindsight, class_names=names)
         self.gradients = gradients
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self._displays = None if render_mode is None else Displays(problem, self.num_envs)
@@ -148,8 +150,8 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
                 an option that the scenario does not have.
         """
         given = reset_options(self.scenario, options, "reset_mask")
-        seeds = self._seeds(seed)
-        mask = _reset_mask((options or {}).get("reset_mask"), self.num_envs)
+        seeds = seeds_of(seed, self.num_envs)
+        mask = reset_mask_of((options or {}).get("reset_mask"), self.num_envs)
         if self._batch is None:
             if not mask.all():
                 raise gym.error.ResetNeeded("the first reset() must reset every stream")
@@ -374,17 +376,6 @@ class AIRANVectorEnv(VectorEnv[dict[str, Any], dict[str, Any], NDArray[Any]]):
         place = f"round {self._opened('').round[n]}, slot {self._scores.slot[n] + 1}"
         return place if stream is None else f"{place}, stream {n}"
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if np.ndim(seed) == 0:  # type: ignore[arg-type]
-            first = checks.whole("seed", seed, low=0)
-            return [first + n for n in range(self.num_envs)]
-        seeds = list(seed)  # type: ignore[arg-type]
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed: has {len(seeds)} entries, must have num_envs={self.num_envs}")
-        return [checks.seed(f"seed[{n}]", one) for n, one in enumerate(seeds)]
-
 
 _PLAYED = ("model", "weights")
 
@@ -392,23 +383,3 @@ _PLAYED = ("model", "weights")
 def _masked(info: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
     """``info`` batched as Gymnasium does it: arrays, each with its ``_mask``."""
     return {**info, **{f"_{key}": mask.copy() for key in info}}
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError as error:
-        allowed = ", ".join(m.value for m in AutoresetMode)
-        raise ValueError(f"autoreset_mode={mode!r}: must be one of {allowed}") from error
-
-
-def _reset_mask(mask: object, num_envs: int) -> Mask:
-    if mask is None:
-        return np.ones(num_envs, bool)
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        raise TypeError(f"options['reset_mask'] must be a numpy bool array, got {mask!r}")
-    if mask.shape != (num_envs,):
-        raise ValueError(f"options['reset_mask'] has shape {mask.shape}: must be ({num_envs},)")
-    if not mask.any():
-        raise ValueError("options['reset_mask'] must be True for at least one stream")
-    return mask

@@ -25,7 +25,8 @@ from owo_env.fairness import Fairness
 from owo_env.problem import attribute
 from owo_env.scenarios import Scenario, Stream
 from owo_env.scenarios.base import Generators
-from owo_env.scenarios.least_squares.base import LeastSquares, Unrolled
+from owo_env.scenarios.least_squares.base import LeastSquares
+from owo_env.scenarios.least_squares.streams import Unrolled
 from owo_env.vector_env import AIRANVectorEnv
 
 MOST_ROUNDS = 4096  # their data are in memory together

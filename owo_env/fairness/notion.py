@@ -62,6 +62,23 @@ class Fairness(ABC):
         return as_number(u_min), as_number(u_max)
 
     @property
+    def separable(self) -> bool:
+        """Whether it is a sum over users that says what its :meth:`terms` are."""
+        return type(self).terms is not Fairness.terms
+
+    def terms(self, u: Floats) -> Floats:
+        """Each user's own term f_k of F(u) = Σ_k f_k(u_k), (..., K).
+
+        A notion of somebody's own may do without; then users cannot be counted by their jobs
+        (``link={"count": "jobs"}``), nor rounds certified in which some had none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its terms are")
+
+    def weighed(self, u: Floats, shares: Floats) -> Floats:
+        """Σ_k c_k f_k(u_k) of utilities and shares c (..., K), shape (...)."""
+        return sum_users(shares * self.terms(u))
+
+    @property
     @abstractmethod
     def most(self) -> float:
         """max Σ_k p_k over P."""
@@ -164,13 +181,6 @@ class Smooth(Fairness):
     Newton's method asks for the way, not for the height: all is in units of the largest of the
     users' priorities at ``u``, which itself may lie beyond the range of a float.
     """
-
-    def terms(self, u: Floats) -> Floats:
-        """Each user's own term f_k of F(u) = Σ_k f_k(u_k), (..., K).
-
-        Only where users are counted by their jobs (``link={"count": "jobs"}``) it is needed.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not say what its terms are")
 
     @abstractmethod
     def relative_priorities(self, u: Floats) -> Floats:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owo_env.fairness import sum_users
 from owo_env.problem import Problem
 from owo_env.score import Best, Scores, told
 
@@ -27,7 +26,7 @@ def judged_by_jobs(problem: Problem, means: Floats, shares: Floats) -> Floats:
     fairness, link = problem.fairness, problem.link
     if link is None or link.count == "users":
         return fairness.value(means)
-    return sum_users(shares * fairness.terms(means))  # type: ignore[attr-defined]
+    return fairness.weighed(means, shares)
 
 
 def without_jobs(problem: Problem) -> Any:

@@ -63,6 +63,7 @@ class OnAirBatch(Batch):
         self._shape = problem.num_slots, problem.num_users, n
         self._everyone = np.arange(n)
         self._row = np.zeros(n, int)
+        self._of_block = np.full(n, -1)  # the number of the block that each stream's masks are of
         self._one_row: int | None = None
         self._block: Block | None = None
         self._felt = np.zeros(self._shape)
@@ -91,13 +92,13 @@ class OnAirBatch(Batch):
         return active, heard
 
     def restart(self, n: int, rng: np.random.Generator) -> None:
-        self._links[n] = rng.spawn(1)[0]
+        self._links[n], self._of_block[n] = rng.spawn(1)[0], -1
         self.inner.restart(n, rng)
 
     def open_rounds(self, which: Integers, options: Mapping[str, Any]) -> None:
         self.inner.open_rounds(which, options)
-        self._row[which] = (self.round[which] - 1) % self._rounds_per_block
-        fresh = which[self._row[which] == 0]
+        block, self._row[which] = divmod(self.round[which] - 1, self._rounds_per_block)
+        fresh = which[self._of_block[which] != block]
         if len(fresh):
             self._refill(fresh)
         self._one_row = int(self._row[0]) if (self._row == self._row[0]).all() else None
@@ -210,6 +211,7 @@ class OnAirBatch(Batch):
         block = self._draws.draw([self._links[n] for n in which], airs)
         if self._fairness is not None:
             self._solve(which, block, self._fairness)
+        self._of_block[which] = (self.round[which] - 1) // self._rounds_per_block
         if len(which) == len(self._row):
             self._block = block
             return

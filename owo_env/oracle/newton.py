@@ -89,7 +89,7 @@ def solve(rounds: Rounds[Smooth]) -> Fairest:
     refuse_unsolved(rounds, models, kkt, what)
     value = rounds.fairness.value(found.utilities.T)
     if rounds.shares is not None:
-        value = sum_up(rounds.shared(rounds.fairness.terms(found.utilities.T).T))
+        value = rounds.fairness.weighed(found.utilities.T, rounds.shares.T)
     return Fairest(rounds.theta(models), found.utilities, value, kkt, iterations)
 
 

@@ -12,7 +12,8 @@ from gymnasium.wrappers import RecordVideo
 
 import owo_agents
 from owo_env import AIRANEnv, Problem
-from owo_env.render import COLOURS, Display
+from owo_env.picture import COLOURS
+from owo_env.render import Display
 
 SLOTS = 6
 

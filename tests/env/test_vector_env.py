@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 import owo_agents
 import owo_env
 from owo_env.scenarios.least_squares import base as least_squares
+from owo_env.scenarios.least_squares import streams as least_squares_streams
 
 ID = "AIRAN-FairMTL-v0"
 SEED = 5
@@ -40,7 +41,7 @@ FEW = ["sinusoid", "csi"]
 def blocks_of_two_rounds(monkeypatch):
     """So that a few rounds cross several blocks."""
     monkeypatch.setattr(least_squares, "SLOTS_PER_BLOCK", 18)
-    monkeypatch.setattr(least_squares, "STREAMS_PER_DRAW", 2)
+    monkeypatch.setattr(least_squares_streams, "STREAMS_PER_DRAW", 2)
 
 
 def native(num_envs=STREAMS, mode="Disabled", **settings) -> VectorEnv:

@@ -97,6 +97,18 @@ def test_factors_undo_how_often_users_are_heard():
         assert total == pytest.approx(due * np.ones(4), rel=0.1)
 
 
+def test_what_is_under_way_counts_for_nobody():
+    """The first D slots have no feedback: then factors are 1, and count from what arrives."""
+    one = Participation(made({"loss": 0.5, "delay": 3}).unwrapped.problem, "inverse")
+    one.begin_round(())
+    nobody, two = np.zeros(4, int), np.array([1, 0, 1, 0])
+    for slot in (1, 2, 3):
+        one.learn({"active": nobody, "heard": nobody, "slot": slot})
+        assert one.factors().tolist() == [1, 1, 1, 1]
+    one.learn({"active": np.ones(4, int), "heard": two, "slot": 4})
+    assert one.factors().tolist() == [1, 2, 1, 2]
+
+
 def test_the_delivered_total_never_exceeds_what_the_dual_itself_can_play():
     env = made({"outage_db": 3.0})
     agent = owo_agents.make("owo-fmtl", env)

@@ -10,8 +10,11 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
+from owo_env.fairness import AlphaFair, Fairness
 from owo_env.link import Link
+from owo_env.regret import certifiable
 from owo_env.scenarios.least_squares import base as least_squares
+from owo_env.scenarios.least_squares import streams as least_squares_streams
 
 ID = "AIRAN-FairMTL-v0"
 LINKS = {
@@ -33,7 +36,7 @@ SOME = ["active", "delay", "all"]
 def blocks_of_two_rounds(monkeypatch):
     """So that a few rounds cross several blocks."""
     monkeypatch.setattr(least_squares, "SLOTS_PER_BLOCK", 18)
-    monkeypatch.setattr(least_squares, "STREAMS_PER_DRAW", 2)
+    monkeypatch.setattr(least_squares_streams, "STREAMS_PER_DRAW", 2)
 
 
 def csi(link, **settings):
@@ -106,6 +109,14 @@ def test_a_round_worked_by_hand():
     assert info["regret"] == pytest.approx(0.067312448020, abs=1e-11)
     assert info["active_slots"].tolist() == [2, 1]
     assert info["heard_slots"].tolist() == [2, 0]
+    assert info["feedback_age"].tolist() == [0, 1.5]  # of user 2 nothing was heard in 1, 2 slots
+
+
+def test_what_is_late_is_as_old_as_its_delay():
+    """1, 2, 3 slots without any, then what is heard is of three slots ago: (6 + 6·3)/9."""
+    env = gym.make(ID, **csi({"delay": 3}))
+    info = stream(env, 0, 1)[-1][-1]
+    assert info["feedback_age"] == pytest.approx([24 / 9] * 4)
 
 
 def test_the_same_round_where_jobs_count():
@@ -410,3 +421,49 @@ def test_what_a_scenario_cannot_have_is_refused():
         gym.make(ID, **csi({"los": 0.2}))
     with pytest.raises(TypeError, match="link=0"):
         gym.make(ID, **csi(0.2))
+
+
+def test_a_notion_of_ones_own_without_terms_is_played_but_not_counted_by_jobs():
+    class Plain(AlphaFair):
+        proven = True
+        terms = Fairness.terms  # says nothing of them
+        value = staticmethod(lambda u, above=False: np.log(np.maximum(u, 0.4)).sum(axis=-1))
+
+        def value_of(self, means):
+            return float(self.value(np.array(means)))
+
+    notion = Plain(4, (0.4, 1.25))
+    assert not notion.separable
+    assert AlphaFair(4, (0.4, 1.25)).separable
+    env = gym.make(ID, **csi({"active": 0.5}, fairness=notion))
+    env.reset(seed=0)
+    for action in actions(0, 9):
+        *_, info = env.step(action)
+    assert np.isfinite(info["regret"])
+    assert not certifiable(env.unwrapped.problem)
+    with pytest.raises(ValueError, match="count='jobs'"):
+        gym.make(ID, **csi({"active": 0.5, "count": "jobs"}, fairness=notion))
+
+
+def test_a_block_that_could_not_be_solved_leaves_no_masks_of_another(monkeypatch):
+    """The round after the one that failed has masks of its own block, not of the block before."""
+    env = gym.make(ID, **csi({"active": 0.5}))
+    env.reset(seed=0)
+    for action in actions(0, 9):
+        env.step(action)
+    env.reset()
+    for action in actions(1, 9):
+        env.step(action)
+    before = env.unwrapped.on_air()[0]
+    batch = env.unwrapped._stream.batch
+    solve = batch._solve
+    monkeypatch.setattr(batch, "_solve", lambda *_: (_ for _ in ()).throw(ArithmeticError("no")))
+    with pytest.raises(ArithmeticError):
+        env.reset()
+    monkeypatch.setattr(batch, "_solve", solve)
+    env.reset()
+    assert not np.array_equal(env.unwrapped.on_air()[0], before)
+    theta = env.unwrapped.fairest()[0]
+    for action in actions(2, 9):
+        *_, info = env.step({**action, "model": theta})
+    assert info["regret"] == pytest.approx(0, abs=1e-9)  # θ* is that of these masks
