@@ -28,7 +28,7 @@ def airtime(boards: Sequence[Board]) -> Chart | None:
         "Round 1 of the first seed, a row a user and a column a slot: feedback that arrived, and "
         "that was lost or too late; where there is nothing a user had no job." + more,
         panels[:MOST],
-        [HEARD, LOST],
+        [LOST, HEARD],
     )
 
 
@@ -42,10 +42,13 @@ def _panels(boards: Sequence[Board]) -> Iterator[Panel]:
         except (ImportError, ValueError, TypeError, OSError):
             continue  # without a link, or somebody's own scenario, which is not here
         title = board.variant.label or experiment.title
-        series = [_dots(HEARD, heard), _dots(LOST, active & ~heard)]
-        yield Panel(title, "slot", "user", series, kind="points")
+        series = [_cells(LOST, active & ~heard), _cells(HEARD, heard)]
+        whole = [(0.5, size + 0.5) for size in active.shape]
+        yield Panel(
+            title, "slot", "user", series, kind="cells", x_limits=whole[0], y_limits=whole[1]
+        )
 
 
-def _dots(label: str, where: NDArray[np.bool_]) -> Series:
+def _cells(label: str, where: NDArray[np.bool_]) -> Series:
     slots, users = np.nonzero(where)
     return Series(label, (slots + 1.0).tolist(), (users + 1.0).tolist())

@@ -64,9 +64,10 @@ class Panel:
     Attributes:
         title, x_label, y_label: What they show.
         series: In the order of the legend.
-        kind: ``"lines"``, ``"points"`` or ``"bars"`` (y by label).
+        kind: ``"lines"``, ``"points"``, ``"bars"`` (y by label), or ``"cells"``: whole numbers x
+            from left to right and y from the top down.
         log: Both axes are logarithmic.
-        y_limits: What to show of y, if not everything.
+        x_limits, y_limits: What to show of x (of cells) and y, if not everything.
         agent: Whom it is about, if one agent alone.
         pale: Whether it is one of many, to be shown on demand.
     """
@@ -77,6 +78,7 @@ class Panel:
     series: list[Series]
     kind: str = "lines"
     log: bool = False
+    x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
     agent: str | None = None
     pale: bool = False

@@ -330,6 +330,19 @@ def _points(axis: Axes, panel: Panel, style: _Styles) -> None:
     axis.margins(0.12)
 
 
+def _cells(axis: Axes, panel: Panel, style: _Styles) -> None:
+    for series in panel.series:
+        own = style[series.label]
+        for row in dict.fromkeys(series.y):
+            spans = [(x - 0.5, 1.0) for x, y in zip(series.x, series.y) if y == row]
+            axis.broken_barh(spans, (row - 0.4, 0.8), color=own["color"], linewidth=0)
+        axis.scatter([], [], marker="s", color=own["color"], label=own["name"])
+    axis.set(xlim=panel.x_limits, ylim=panel.y_limits and panel.y_limits[::-1])
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(visible=False)
+
+
 def _bars(axis: Axes, panel: Panel, style: _Styles) -> None:
     look: Any = {"elinewidth": 2, "capsize": 3}
     for place, series in enumerate(panel.series):
@@ -358,4 +371,4 @@ def _short(text: str, most: int = 28) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-_DRAW = {"lines": _lines, "points": _points, "bars": _bars}
+_DRAW = {"lines": _lines, "points": _points, "bars": _bars, "cells": _cells}

@@ -41,9 +41,11 @@ def test_the_first_round_is_drawn_as_it_was_played(results):
     shown = np.zeros((2, 16, 4), bool)
     for series, mask in zip(chart.panels[0].series, shown):
         mask[np.array(series.x, int) - 1, np.array(series.y, int) - 1] = True
-    assert np.array_equal(shown[0], heard)
-    assert np.array_equal(shown[1], active & ~heard)
-    late = chart.panels[1].series[1]
+    assert np.array_equal(shown[0], active & ~heard)
+    assert np.array_equal(shown[1], heard)
+    assert chart.panels[0].x_limits == (0.5, 16.5)
+    assert chart.panels[0].y_limits == (0.5, 4.5)
+    late = chart.panels[1].series[0]
     assert sorted(set(late.x)) == [12, 13, 14, 15, 16]  # is under way when the round ends
 
 
@@ -70,3 +72,24 @@ def test_without_a_link_there_is_nothing_to_draw():
     plain = owo_agents.bench(["cws"], rounds=2, seeds=1, jobs=1, backend="serial", progress=False)
     (section,) = sections(plain.boards)
     assert "airtime" not in [chart.name for chart in section.across]
+
+
+CELLS = """
+const all = [...document.querySelectorAll(".panel")];
+const panels = all.filter((it) => it.querySelector("rect.cell"));
+document.title = JSON.stringify({
+  errors: window.seen,
+  cells: panels.map((it) => it.querySelectorAll("rect.cell").length),
+  wide: panels.every((it) => [...it.querySelectorAll("rect.cell")].every((cell) =>
+    cell.getBBox().width > 1 && cell.getBBox().height > 10)),
+});
+"""
+
+
+@pytest.mark.slow
+def test_in_a_browser_every_job_is_a_cell(browser, results, tmp_path):
+    found = browser.file(results.report(tmp_path / "report.html"), CELLS)
+    assert found["errors"] == []
+    jobs = [sum(len(series.x) for series in panel.series) for panel in airtime(results).panels]
+    assert found["cells"] == jobs
+    assert found["wide"]

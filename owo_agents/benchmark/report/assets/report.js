@@ -173,6 +173,22 @@
     return null;
   }
 
+  function drawCells(svg, box, panel, shown, order) {
+    const x = scale(...panel.x_limits, box.left, box.right);
+    const y = scale(...panel.y_limits, box.top, box.bottom);
+    x.ticks = x.ticks.filter(Number.isInteger);
+    y.ticks = y.ticks.filter(Number.isInteger);
+    axes(svg, box, x, y, panel);
+    for (const s of panel.series.filter((s) => shown.has(s.label))) {
+      const style = `fill:${colour(order.get(s.label))}`;
+      s.x.forEach((v, n) => {
+        const cell = el(svg, "rect", { class: "cell", x: x(v - 0.5), y: y(s.y[n] - 0.4), width: x(v + 0.5) - x(v - 0.5), height: y(s.y[n] + 0.4) - y(s.y[n] - 0.4), style });
+        el(cell, "title", {}, `${panel.y_label} ${s.y[n]}, ${panel.x_label} ${v}: ${s.label}`);
+      });
+    }
+    return null;
+  }
+
   function drawBars(svg, box, panel, shown, order) {
     const series = panel.series.filter((s) => shown.has(s.label));
     if (!series.length) return null;
@@ -197,7 +213,7 @@
     return null;
   }
 
-  const DRAW = { lines: drawLines, points: drawPoints, bars: drawBars };
+  const DRAW = { lines: drawLines, points: drawPoints, cells: drawCells, bars: drawBars };
 
   function drawPanel(holder, panel, shown, order) {
     const old = holder.querySelector("svg");
