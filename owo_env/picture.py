@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from owo_env.problem import Problem
-
-if TYPE_CHECKING:
-    from owo_env.render import Display
 
 Floats = NDArray[np.floating]
 Frame = NDArray[np.uint8]
@@ -144,8 +141,8 @@ class Picture:
         self.past = _axes(figure, grid[1, 2], "fairness of the rounds played")
         self.dots = self.past.plot([], [], "o-", color=INK, ms=3, lw=0.8)[0]
 
-    def draw(self, display: Display) -> Frame:
-        """The frame of ``display`` as it stands."""
+    def draw(self, display: Any) -> Frame:
+        """The frame of a ``Display``, whose module needs this one, as it stands."""
         self.title.set_text(display.title())
         self._move_users(display)
         self.line.set_data(range(1, len(display.fairness) + 1), display.fairness)
@@ -160,7 +157,7 @@ class Picture:
         self.canvas.draw()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
-    def _move_users(self, display: Display) -> None:
+    def _move_users(self, display: Any) -> None:
         (u_min, u_max), u = self.scale.ends, self.scale.utilities(display.last)
         means, weights = self.scale.utilities(display.means), self.scale.priorities(display.weights)
         low, high = u_min - self.margin, u_max + self.margin

@@ -15,10 +15,9 @@ from owo_env.fairness import Fairness
 from owo_env.oracle import Certified, Fairest, Solvable, UnsolvedError, fairest_model
 from owo_env.problem import Problem
 from owo_env.scenarios.adversary import CONVEX
-from owo_env.scenarios.base import Generators, Integers, Scenario
+from owo_env.scenarios.base import Batch, Generators, Integers, Scenario, Stream
 from owo_env.scenarios.least_squares.slots import SlotData
 from owo_env.scenarios.least_squares.source import Source
-from owo_env.scenarios.least_squares.streams import LeastSquaresBatch, LeastSquaresStream
 
 Floats = NDArray[np.floating]
 Draw = TypeVar("Draw", bound=Callable[..., SlotData])
@@ -75,10 +74,14 @@ class LeastSquares(Scenario):
             first_round: The number (from 1) of each stream's first round in the block, (N,).
         """
 
-    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> LeastSquaresStream:
+    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> Stream:
+        from owo_env.scenarios.least_squares.streams import LeastSquaresStream  # it needs this file
+
         return LeastSquaresStream(self, rng, fairness)
 
-    def batch(self, rngs: Generators, fairness: Fairness | None) -> LeastSquaresBatch:
+    def batch(self, rngs: Generators, fairness: Fairness | None) -> Batch:
+        from owo_env.scenarios.least_squares.streams import LeastSquaresBatch
+
         return LeastSquaresBatch(self, rngs, fairness)
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from owo_env.fairness import Fairness
 from owo_env.oracle import Solvable, UnsolvedError
 from owo_env.scenarios.base import Batch, Generators, Integers, Mask, Stream
+from owo_env.scenarios.least_squares.base import LeastSquares
 from owo_env.scenarios.least_squares.slots import (
     SlotData,
     mapped,
@@ -23,9 +24,6 @@ from owo_env.scenarios.least_squares.slots import (
     slot_of,
 )
 from owo_env.scenarios.least_squares.source import Source
-
-if TYPE_CHECKING:
-    from owo_env.scenarios.least_squares.base import LeastSquares
 
 Floats = NDArray[np.floating]
 

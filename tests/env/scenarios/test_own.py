@@ -12,9 +12,10 @@ import owo_env
 from owo_agents.playing.checkpoint import resume
 from owo_agents.playing.side_by_side import play as side_by_side
 from owo_env.scenarios.least_squares import Measured, Recording
-from owo_env.scenarios.least_squares.base import LeastSquares, LeastSquaresStream
+from owo_env.scenarios.least_squares.base import LeastSquares
 from owo_env.scenarios.least_squares.slots import Samples
 from owo_env.scenarios.least_squares.source import Source
+from owo_env.scenarios.least_squares.streams import LeastSquaresStream
 
 ID = "AIRAN-FairMTL-v0"
 
