@@ -1,0 +1,180 @@
+"""How a site's file is made: the strongest paths to every half metre of its streets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owo_env import checks
+from owo_env.radio.site.file import MOST_PATHS, Site, Street
+from owo_env.radio.site.scene import Scene
+from owo_env.radio.site.streets import TRIES, found
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+STEP = 0.5  # m between places
+LEAST_DB = -140.0  # of gain, where a place counts as served
+AT_ONCE = 64  # places traced together
+MAP_STEP, MAP_MARGIN = 2.0, 40.0  # m
+LICENCE = "ODbL 1.0 (the map)"
+ATTRIBUTION = "© OpenStreetMap contributors"
+
+
+def trace(
+    scene: Scene,
+    streets: Sequence[Street] = (),
+    places: int = 400,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    attribution: str = ATTRIBUTION,
+    licence: str = LICENCE,
+) -> Site:
+    """Trace a site.
+
+    Args:
+        scene: The scene and its transmitter.
+        streets: Its streets; none: found by chance until there are ``places``.
+        places: How many, half a metre apart, if streets are to be found.
+        seed: Decides what is drawn, and the tracer's rays.
+        progress: Is told how many places of how many are done.
+        attribution: Who is to be named where the scene is used.
+        licence: Under which it is.
+
+    Raises:
+        ValueError: A street that leaves the scene or runs through a building, or too few places
+            that the transmitter serves.
+    """
+    seed = checks.whole("seed", seed, low=0)
+    if streets:
+        for street in streets:
+            _check(street, scene)
+        parts = _traced(scene, streets, seed, progress)
+    else:
+        streets, parts = _found(scene, checks.whole("places", places, low=2), seed, progress)
+    if not len(parts["along"]):
+        raise ValueError("streets: the transmitter serves no place of them (all below −140 dB)")
+    built, corner = _map(scene, streets)
+    about = {
+        "transmitter": scene.transmitter.tolist(),
+        "look_at": scene.look_at.tolist(),
+        "carrier_hz": float(np.array(scene.world.frequency).item()),
+        "scene": scene.name,
+        "tool": f"sionna-rt {importlib.metadata.version('sionna-rt')}",
+        "seed": seed,
+        "licence": licence,
+        "attribution": attribution,
+        "streets": [asdict(street) for street in streets],
+        "built_from": corner.tolist(),
+        "built_step": MAP_STEP,
+        "built_shape": list(built.shape),
+    }
+    return Site(about, built=built, **parts)
+
+
+def _places(street: Street) -> tuple[Floats, Floats]:
+    """How far along the street its places are, (n,), and its direction, (2,)."""
+    way = np.array(street.end, float) - np.array(street.start, float)
+    length = float(np.linalg.norm(way))
+    return STEP * np.arange(int(length / STEP + 1e-9) + 1), way / length
+
+
+def _check(street: Street, scene: Scene) -> None:
+    along, ahead = _places(street)
+    at = np.array(street.start) + along[:, None] * ahead
+    for what, bad in (
+        ("outside the scene", scene.outside(at)),
+        ("inside a building", scene.built(at) & (street.kind != "indoor")),
+    ):
+        if bad.any():
+            x, y = at[bad.argmax()]
+            raise ValueError(f"street {street.name!r}: ({x:.1f}, {y:.1f}) is {what}")
+
+
+def _traced(
+    scene: Scene, streets: Sequence[Street], seed: int, progress: Progress
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a site, for the places that are served."""
+    rows = [
+        (s, along, ahead) for s, (all_, ahead) in enumerate(map(_places, streets)) for along in all_
+    ]
+    kept: list[dict[str, NDArray[Any]]] = []
+    progress(0, len(rows))
+    for i in range(0, len(rows), AT_ONCE):
+        s, along, ahead = (np.array(column) for column in zip(*rows[i : i + AT_ONCE]))
+        at = np.array([streets[n].start for n in s]) + along[:, None] * ahead
+        loss = np.array([streets[n].loss_db for n in s])
+        part = _strongest(scene.paths(at, ahead, seed), 10 ** (-loss / 20))
+        served = part.pop("power") > 10 ** (LEAST_DB / 10)
+        part |= {"street": s.astype(np.uint8), "along": along.astype(np.float32)}
+        kept.append({name: values[served] for name, values in part.items()})
+        progress(min(i + AT_ONCE, len(rows)), len(rows))
+    return {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
+
+
+def _strongest(paths: dict[str, NDArray[Any]], loss: NDArray[np.float64]) -> dict[str, Any]:
+    """The ``MOST_PATHS`` strongest paths of each place, what they keep, and all the power."""
+    paths["gain"] = paths["gain"] * loss[:, None]
+    power = np.abs(paths["gain"].astype(complex)) ** 2
+    order = np.argsort(-power, axis=1, kind="stable")[:, :MOST_PATHS]
+    part = {}
+    for name, values in paths.items():
+        best = np.take_along_axis(values, order, axis=1)
+        short = ((0, 0), (0, MOST_PATHS - best.shape[1]))
+        kind = np.complex64 if name == "gain" else np.float32
+        part[name] = np.pad(best, short).astype(kind)
+    part["cosine"] = part["cosine"].clip(-1, 1)
+    total = power.sum(axis=1)
+    best = np.take_along_axis(power, order, axis=1).sum(axis=1)
+    part["kept"] = (best / np.maximum(total, np.finfo(float).tiny)).astype(np.float32)
+    return {**part, "power": total}
+
+
+def _found(
+    scene: Scene, places: int, seed: int, progress: Progress
+) -> tuple[list[Street], dict[str, NDArray[Any]]]:
+    """Streets with as many places as are asked for, the last one cut."""
+    rng = np.random.default_rng(seed)
+    streets: list[Street] = []
+    parts: list[dict[str, NDArray[Any]]] = []
+    have = tries = 0
+    while have < places and tries < TRIES:
+        few: list[Street] = []
+        while sum(len(_places(s)[0]) for s in few) < 1.5 * (places - have) and tries < TRIES:
+            tries += 1
+            street = found(scene, rng)
+            few += [] if street is None else [street]
+        traced = _traced(scene, few, seed, lambda done, total: None) if few else {}
+        for n, street in enumerate(few):
+            here = np.flatnonzero(traced["street"] == n)[: places - have]
+            if len(here) >= min(len(_places(street)[0]) / 2, places - have):
+                part = {name: values[here] for name, values in traced.items()}
+                part["street"] = np.full(len(here), len(streets), np.uint8)
+                streets.append(replace(street, name=f"{street.kind} {len(streets) + 1}"))
+                parts.append(part)
+                have += len(here)
+                progress(have, places)
+            if have == places:
+                break
+    if have < places:
+        raise ValueError(
+            f"places={places}: only {have} within 300 m of the transmitter are on streets that it "
+            "serves; ask for fewer, or move it"
+        )
+    return streets, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _map(scene: Scene, streets: Sequence[Street]) -> tuple[NDArray[np.bool_], Floats]:
+    """What is built around the streets, (rows of y, columns of x), and the first corner."""
+    ends = np.array([end for street in streets for end in (street.start, street.end)])
+    ends = np.concatenate([ends, scene.transmitter[None, :2]])
+    low = np.maximum(ends.min(axis=0) - MAP_MARGIN, scene.low[:2] + MAP_STEP)
+    high = np.minimum(ends.max(axis=0) + MAP_MARGIN, scene.high[:2] - MAP_STEP)
+    x, y = (np.arange(a, b, MAP_STEP) for a, b in zip(low, high))
+    at = np.stack(np.meshgrid(x, y), axis=-1)
+    return scene.built(at.reshape(-1, 2)).reshape(at.shape[:2]), low
