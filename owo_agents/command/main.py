@@ -36,6 +36,7 @@ from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.benchmark.suite.selection import overridden
 from owo_agents.command.listing import list_
+from owo_agents.command.site import site
 from owo_agents.command.terminal import (
     RED,
     Settings,
@@ -275,6 +276,7 @@ def record(
 
 
 app.command("trace")(refusing()(trace))
+app.command("site")(refusing()(site))
 app.command("list")(refusing()(list_))
 app.command("train-rl")(refusing()(train_rl))
 

@@ -13,6 +13,7 @@ from owo_agents.benchmark.figures import claims, leaderboard, statistics
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, scores
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.report import charts, shown, tables
+from owo_agents.benchmark.report.chart import Chart
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.report.page import report
 from owo_agents.benchmark.report.shown import Records
@@ -256,7 +257,7 @@ class Results:
         checks.one_of("figure", key, [metric.key for metric in board.metrics])
         return next(metric for metric in board.metrics if metric.key == key)
 
-    def _charts(self, what: str | None) -> Iterator[tuple[str, charts.Chart]]:
+    def _charts(self, what: str | None) -> Iterator[tuple[str, Chart]]:
         if what in charts.MAKERS:
             for board in self.boards:
                 yield board.title, charts.MAKERS[what](board)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report.charts import Chart, Panel, Series
+from owo_agents.benchmark.report.chart import Chart, Panel, Series
 from owo_agents.benchmark.run.execution import make_env
 
 MOST = 6

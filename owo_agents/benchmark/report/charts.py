@@ -1,10 +1,10 @@
-"""Charts as data: what a figure shows, before matplotlib or a browser draws it."""
+"""The charts of a leaderboard."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from owo_agents.benchmark.figures.metrics import (
     user_classes,
 )
 from owo_agents.benchmark.figures.statistics import SAME
+from owo_agents.benchmark.report.chart import Chart, Panel, Series
+from owo_agents.benchmark.report.sitemap import site_map
 from owo_agents.benchmark.run.results import Result
 from owo_agents.benchmark.suite import vocabulary
 from owo_env.figure import Figure, spoken
@@ -28,82 +30,6 @@ Floats = NDArray[np.floating]
 
 POINTS = 96
 """Points of a curve: enough for the eye, few enough for a file that is sent by mail."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One curve or one point of a chart.
-
-    Attributes:
-        label: Decides its colour.
-        x, y: Of its points.
-        low, high: Interval of y, if there is one.
-        x_low, x_high: Interval of x, for single points.
-        notes: What to write beside each point.
-    """
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    x_low: Sequence[float] | None = None
-    x_high: Sequence[float] | None = None
-    notes: Sequence[str] | None = None
-
-    @property
-    def ys(self) -> list[float]:
-        """Every y, the ends of its interval among them."""
-        return [*self.y, *(self.low or ()), *(self.high or ())]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A pair of axes.
-
-    Attributes:
-        title, x_label, y_label: What they show.
-        series: In the order of the legend.
-        kind: ``"lines"``, ``"points"``, ``"bars"`` (y by label), or ``"cells"``: whole numbers x
-            from left to right and y from the top down.
-        log: Both axes are logarithmic.
-        x_limits, y_limits: What to show of x (of cells) and y, if not everything.
-        agent: Whom it is about, if one agent alone.
-        pale: Whether it is one of many, to be shown on demand.
-    """
-
-    title: str
-    x_label: str
-    y_label: str
-    series: list[Series]
-    kind: str = "lines"
-    log: bool = False
-    x_limits: tuple[float, float] | None = None
-    y_limits: tuple[float, float] | None = None
-    agent: str | None = None
-    pale: bool = False
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Panels side by side under one heading.
-
-    Attributes:
-        name: For files.
-        title, caption: For people.
-        panels: The axes.
-        labels: Every label in the order that decides colours, the same in all of a board's charts.
-        pale: Labels of those among many that do not stand out.
-        bounds: Labels of what is no measurement.
-    """
-
-    name: str
-    title: str
-    caption: str
-    panels: list[Panel]
-    labels: list[str]
-    pale: Sequence[str] = ()
-    bounds: Sequence[str] = ()
 
 
 ZERO = 1e-9  # the oracle's regret is round-off
@@ -383,6 +309,7 @@ MAKERS: dict[str, Callable[[Board], Chart]] = {
     "trade-off": _trade_off,
     "weights": _weights,
     "learned": _learned,
+    "map": site_map,
 }
 
 

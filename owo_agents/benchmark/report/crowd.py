@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report.charts import Chart, alike
+from owo_agents.benchmark.report.chart import Chart
+from owo_agents.benchmark.report.charts import alike
 
 COLOURS = 10
 """Agents that can be told apart: more are a crowd."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from owo_agents.benchmark.figures.leaderboard import Board
-from owo_agents.benchmark.report.charts import Chart, Panel, Series
+from owo_agents.benchmark.report.chart import Chart, Panel, Series
 from owo_agents.benchmark.suite.values import words
 from owo_env.fairness import price_of_fairness
 

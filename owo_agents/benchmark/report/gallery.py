@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from owo_agents.benchmark.figures.leaderboard import Board, by_experiment, settled
 from owo_agents.benchmark.report import crowd
 from owo_agents.benchmark.report.airtime import airtime
-from owo_agents.benchmark.report.charts import Chart, charts_of
+from owo_agents.benchmark.report.chart import Chart
+from owo_agents.benchmark.report.charts import charts_of
 from owo_agents.benchmark.report.frontier import frontier
 from owo_agents.benchmark.report.sweep import sweep
 from owo_agents.benchmark.report.tables import judged_lines

@@ -13,18 +13,26 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from owo_agents.benchmark.report import inert
-from owo_agents.benchmark.report.charts import Chart, Panel
+from owo_agents.benchmark.report.chart import Chart, Panel
 from owo_agents.benchmark.report.sweep import slope
 
 PALETTE = (
     "#d6336c", "#1c7ed6", "#2b8a3e", "#e8890c", "#7048e8", "#0c8599", "#767d85", "#a0522d",
     "#c2b100", "#5f3dc4",
 )  # fmt: skip
+RAMP = (
+    "#a50026",
+    "#f46d43",
+    "#fdae61",
+    "#74add1",
+    "#313695",
+)  # ColorBrewer's RdYlBu, without the pale
 MARKERS = "os^DvPX*<>"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
 _PALE: dict[str, Any] = {"color": "#c8cdd4", "linestyle": "-", "linewidth": 0.8, "zorder": 2}
@@ -108,6 +116,7 @@ def onto(
             raise ValueError(f"axes: {len(places)} are given for {len(panels)} panels")
         for axis, (panel, chart) in zip(places, panels):
             _panel(axis, panel, _styles(chart))
+            _stand(axis, chart)
             if panel.kind == "bars":
                 axis.locator_params(axis="x", nbins=4)  # beside others it is narrow
             elif len(panel.series) > 1:
@@ -139,6 +148,13 @@ def _panel(axis: Axes, panel: Panel, style: _Styles) -> None:
     axis.set(xlabel=panel.x_label, ylabel=panel.y_label)
 
 
+def _stand(axis: Axes, chart: Chart) -> None:
+    """Draw what is built."""
+    corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in chart.built]
+    if corners:
+        axis.add_collection(PolyCollection(corners, color="#dfe2e6", linewidth=0, zorder=1))
+
+
 def _figure(chart: Chart) -> Figure:
     panels = [panel for panel in chart.panels if not panel.pale]
     rows, columns = _shape(len(panels))
@@ -154,6 +170,7 @@ def _figure(chart: Chart) -> Figure:
     style = _styles(chart)
     for axis, panel in zip(axes, panels, strict=False):
         _panel(axis, panel, style)
+        _stand(axis, chart)
         if any(series.notes for series in panel.series):
             continue
         if panel.kind == "lines" and len(labels) > UNTOLD and len(panels) <= 2:
@@ -178,6 +195,8 @@ def _others(chart: Chart) -> str:
 
 
 def _styles(chart: Chart) -> dict[str, dict[str, Any]]:
+    if chart.ramp:
+        return {label: {"name": _short(label)} | style for label, style in _steps(chart).items()}
     strong = [label for label in chart.labels if label not in (*chart.pale, *chart.bounds)]
     styles = {label: _style(i) for i, label in enumerate(strong)}
     styles |= {label: _PALE | {"name": "_"} for label in chart.pale}
@@ -186,6 +205,15 @@ def _styles(chart: Chart) -> dict[str, dict[str, Any]]:
     for i, label in enumerate(chart.bounds):
         styles[label] = _BOUND | {"linestyle": DASHES[2 - i % 2], "name": _short(label)}
     return {label: {"name": _short(label)} | style for label, style in styles.items()}
+
+
+def _steps(chart: Chart) -> dict[str, dict[str, Any]]:
+    """Of labels that are steps from low to high."""
+    steps = [label for label in chart.labels if label not in chart.bounds]
+    look: dict[str, Any] = {"linestyle": "", "linewidth": 0, "zorder": 3, "marker": "o"}
+    place = np.linspace(0, len(RAMP) - 1, len(steps)).round().astype(int)
+    styles = {label: {**look, "color": RAMP[at]} for label, at in zip(steps, place)}
+    return styles | {label: {**look, "color": "#000000", "marker": "*"} for label in chart.bounds}
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -343,6 +371,16 @@ def _cells(axis: Axes, panel: Panel, style: _Styles) -> None:
     axis.grid(visible=False)
 
 
+def _map(axis: Axes, panel: Panel, style: _Styles) -> None:
+    for series in panel.series:
+        own = style[series.label]
+        size = 90 if own["marker"] == "*" else 14
+        look: Any = {"color": own["color"], "marker": own["marker"], "zorder": own["zorder"]}
+        axis.scatter(series.x, series.y, s=size, linewidths=0, label=own["name"], **look)
+    axis.set(xlim=panel.x_limits, ylim=panel.y_limits, aspect="equal")
+    axis.grid(visible=False)
+
+
 def _bars(axis: Axes, panel: Panel, style: _Styles) -> None:
     look: Any = {"elinewidth": 2, "capsize": 3}
     for place, series in enumerate(panel.series):
@@ -371,4 +409,4 @@ def _short(text: str, most: int = 28) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-_DRAW = {"lines": _lines, "points": _points, "bars": _bars, "cells": _cells}
+_DRAW = {"lines": _lines, "points": _points, "bars": _bars, "cells": _cells, "map": _map}

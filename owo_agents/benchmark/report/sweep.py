@@ -8,7 +8,8 @@ from owo_agents.benchmark.figures import certificates, claims
 from owo_agents.benchmark.figures.leaderboard import Board
 from owo_agents.benchmark.figures.metrics import Metric
 from owo_agents.benchmark.figures.statistics import SAME
-from owo_agents.benchmark.report.charts import Chart, Panel, Series, positive, without_zeros
+from owo_agents.benchmark.report.chart import Chart, Panel, Series
+from owo_agents.benchmark.report.charts import positive, without_zeros
 
 BOUND = "Theorem 1"
 CERTIFICATE = "certificate"

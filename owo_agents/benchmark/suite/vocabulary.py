@@ -11,7 +11,7 @@ from owo_env.scenarios import registry as scenarios
 
 CHARTS = (
     *("progress", "accumulated", "ranking", "users", "errors"),
-    *("validation", "trade-off", "weights", "learned"),
+    *("validation", "trade-off", "weights", "learned", "map"),
 )
 """Charts of a leaderboard that ``charts`` may name."""
 

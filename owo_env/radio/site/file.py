@@ -108,6 +108,22 @@ class Site:
         power = (np.abs(self.gain.astype(complex)) ** 2).sum(axis=1)
         return 10 * np.log10(power / self.kept)
 
+    @cached_property
+    def delay_spread(self) -> NDArray[np.float64]:
+        """R.m.s. delay spread of each place in s, (N,): of the paths' delays, by their power."""
+        share = np.abs(self.gain.astype(complex)) ** 2
+        share /= share.sum(axis=1, keepdims=True)
+        delay = self.delay.astype(float)
+        mean = (share * delay).sum(axis=1, keepdims=True)
+        return np.sqrt((share * (delay - mean) ** 2).sum(axis=1))
+
+    @cached_property
+    def k_factor_db(self) -> NDArray[np.float64]:
+        """The strongest path over all others together, in dB, (N,)."""
+        power = np.abs(self.gain.astype(complex)) ** 2
+        rest = power.sum(axis=1) / self.kept - power.max(axis=1)
+        return 10 * np.log10(power.max(axis=1) / np.maximum(rest, np.finfo(float).tiny))
+
     @property
     def carrier(self) -> float:
         """Carrier frequency in Hz."""

@@ -27,7 +27,8 @@ DEPTH = 4  # reflections and diffractions of a path
 CANDIDATES = 125_000
 """Paths that are looked at for each place. ``sionna-rt``'s own limit of a million for all of them
 loses paths without a word from some 50 places on (up to 4 dB in Munich)."""
-SCENES = ("munich", "florence", "etoile", "san_francisco", "simple_street_canyon")
+CITIES = ("munich", "florence", "etoile", "san_francisco")
+SCENES = (*CITIES, "simple_street_canyon")
 
 
 def tracer() -> Any:
@@ -90,8 +91,8 @@ class Scene:
         )
         box = self.world.mi_scene.bbox()
         self.low, self.high = np.array(box.min).ravel(), np.array(box.max).ravel()
-        self.transmitter = np.array([checks.number("transmitter", float(c)) for c in transmitter])
-        self.look_at = np.array([checks.number("look_at", float(c)) for c in look_at])
+        self.transmitter = np.array(transmitter, float)
+        self.look_at = np.array(look_at, float)
         self._check_transmitter()
         for array, pattern in (("tx_array", "tr38901"), ("rx_array", "iso")):
             antenna = self.rt.PlanarArray(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.radio.site.file import MOST_PATHS, Site, Street
-from owo_env.radio.site.scene import Scene
+from owo_env.radio.site.scene import CITIES, Scene
 from owo_env.radio.site.streets import TRIES, found
 
 Floats = NDArray[np.float64]
@@ -22,8 +22,8 @@ STEP = 0.5  # m between places
 LEAST_DB = -140.0  # of gain, where a place counts as served
 AT_ONCE = 64  # places traced together
 MAP_STEP, MAP_MARGIN = 2.0, 40.0  # m
-LICENCE = "ODbL 1.0 (the map)"
-ATTRIBUTION = "© OpenStreetMap contributors"
+LICENCE = "ODbL 1.0 (the map)", "not stated"
+ATTRIBUTION = "© OpenStreetMap contributors", "not stated"
 
 
 def trace(
@@ -32,8 +32,8 @@ def trace(
     places: int = 400,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
-    attribution: str = ATTRIBUTION,
-    licence: str = LICENCE,
+    attribution: str | None = None,
+    licence: str | None = None,
 ) -> Site:
     """Trace a site.
 
@@ -43,8 +43,9 @@ def trace(
         places: How many, half a metre apart, if streets are to be found.
         seed: Decides what is drawn, and the tracer's rays.
         progress: Is told how many places of how many are done.
-        attribution: Who is to be named where the scene is used.
-        licence: Under which it is.
+        attribution: Who is to be named where the scene is used; None: OpenStreetMap's
+            contributors for the cities of ``sionna-rt``, and not stated for one's own.
+        licence: Under which it is; likewise.
 
     Raises:
         ValueError: A street that leaves the scene or runs through a building, or too few places
@@ -60,6 +61,7 @@ def trace(
     if not len(parts["along"]):
         raise ValueError("streets: the transmitter serves no place of them (all below −140 dB)")
     built, corner = _map(scene, streets)
+    own = scene.name not in CITIES
     about = {
         "transmitter": scene.transmitter.tolist(),
         "look_at": scene.look_at.tolist(),
@@ -67,8 +69,8 @@ def trace(
         "scene": scene.name,
         "tool": f"sionna-rt {importlib.metadata.version('sionna-rt')}",
         "seed": seed,
-        "licence": licence,
-        "attribution": attribution,
+        "licence": licence or LICENCE[own],
+        "attribution": attribution or ATTRIBUTION[own],
         "streets": [asdict(street) for street in streets],
         "built_from": corner.tolist(),
         "built_step": MAP_STEP,
@@ -79,9 +81,10 @@ def trace(
 
 def _places(street: Street) -> tuple[Floats, Floats]:
     """How far along the street its places are, (n,), and its direction, (2,)."""
-    way = np.array(street.end, float) - np.array(street.start, float)
+    way = np.array([street.start, street.end]).T @ [-1.0, 1.0]
     length = float(np.linalg.norm(way))
-    return STEP * np.arange(int(length / STEP + 1e-9) + 1), way / length
+    along = STEP * np.arange(int(length / STEP + 1e-9) + 1, dtype=np.float64)
+    return along, way / length
 
 
 def _check(street: Street, scene: Scene) -> None:

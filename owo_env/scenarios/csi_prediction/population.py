@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +46,7 @@ class Population(ABC):
     users: tuple[Any, ...]
     fixed: bool
 
-    @property
+    @cached_property
     def classes(self) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(self.users))
 

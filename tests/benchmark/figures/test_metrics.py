@@ -9,6 +9,7 @@ from bench_helpers import small
 from owo_agents.benchmark.figures import certificates
 from owo_agents.benchmark.figures.metrics import by_class, metrics_of
 from owo_agents.benchmark.report import charts, sweep
+from owo_agents.benchmark.report.chart import Series
 from owo_agents.benchmark.run.execution import execute
 
 
@@ -79,9 +80,9 @@ def test_moving_and_running_means():
 
 def test_the_fitted_slope_of_a_power():
     x = [4.0, 8.0, 16.0, 32.0]
-    series = charts.Series("a", x, [3 * v**-0.48 for v in x])
+    series = Series("a", x, [3 * v**-0.48 for v in x])
     assert sweep.slope(series) == pytest.approx(-0.48)
-    assert sweep.slope(charts.Series("a", x, [1.0, 2.0, -1.0, 3.0])) is None
+    assert sweep.slope(Series("a", x, [1.0, 2.0, -1.0, 3.0])) is None
 
 
 def test_certificates_hold_for_what_was_played_and_fail_for_what_was_not(played):

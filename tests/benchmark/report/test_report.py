@@ -19,6 +19,7 @@ from bench_helpers import SMALL, small
 from owo_agents.benchmark.figures import leaderboard, metrics
 from owo_agents.benchmark.report import charts, inert, plots, publish, sweep, tables
 from owo_agents.benchmark.report import page as report
+from owo_agents.benchmark.report.chart import Chart, Panel, Series
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.results import Store
@@ -133,8 +134,8 @@ def test_charts_of_a_large_suite_stay_below_3_megabytes():
     """100 charts of 8 agents: as many as 24 settings have if all their charts are asked for."""
     rounds = list(range(1, charts.POINTS + 1))
     values = [0.012345678 + t / 7 for t in rounds]
-    series = [charts.Series(f"agent {i}", rounds, values, values, values) for i in range(8)]
-    chart = charts.Chart("c", "c", "c", [charts.Panel("p", "x", "y", series)], ["a"])
+    series = [Series(f"agent {i}", rounds, values, values, values) for i in range(8)]
+    chart = Chart("c", "c", "c", [Panel("p", "x", "y", series)], ["a"])
     size = len(report._json([dataclasses.asdict(chart)] * 100))
     assert size < 2_900_000
 
@@ -335,7 +336,7 @@ def test_a_bound_is_drawn_only_where_every_point_has_it(tmp_path):
 
 def test_a_curve_that_is_flat_stays_in_sight():
     def panel(values):
-        return charts.Panel("", "", "utility", [charts.Series("", range(len(values)), values)])
+        return Panel("", "", "utility", [Series("", range(len(values)), values)])
 
     for one in charts.alike([panel([5.0, 5.0]), panel([1.0, 2.0]), panel([])]):
         assert one.y_limits[0] < 1.0 and one.y_limits[1] > 5.0

@@ -22,8 +22,10 @@
   const show = (v) => (v === 0 ? "0" : Math.abs(v) >= 1e4 || Math.abs(v) < 1e-3
     ? v.toPrecision(3) : String(Number(v.toPrecision(4))));
   // Of a label's place: below 0 is a bound, and null is one of many in a chart that shows all.
-  const colour = (i) => (i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
-  const dash = (i) => (i < 0 ? ["", "2 3", "6 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
+  // Of a map: the step of five of a ramp, from low to high.
+  const RAMP = ["#a50026", "#f46d43", "#fdae61", "#74add1", "#313695"];
+  const colour = (i) => (typeof i === "string" ? i : i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
+  const dash = (i) => (typeof i === "string" ? "" : i < 0 ? ["", "2 3", "6 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
 
   // Beyond ten agents colours repeat, and then with other markers.
   const SHAPES = [
@@ -36,6 +38,7 @@
   const TOLD = 4; // curves that a legend tells apart well enough
 
   function marker(parent, i, x, y, size) {
+    if (typeof i === "string") return el(parent, "circle", { cx: x, cy: y, r: size, style: `fill:${i}` });
     if (i < 0) return null;
     const shape = SHAPES[(i + 3 * Math.floor(i / 10)) % 10];
     return el(parent, "path", { d: shape, transform: `translate(${x} ${y}) scale(${size})`, style: `fill:${colour(i)}` });
@@ -189,6 +192,29 @@
     return null;
   }
 
+  function drawMap(svg, box, panel, shown, order, built) {
+    const [[west, east], [south, north]] = [panel.x_limits, panel.y_limits];
+    const metre = Math.min((box.right - box.left) / (east - west), (box.bottom - box.top) / (north - south));
+    const [middle, centre] = [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+    const half = [(metre * (east - west)) / 2, (metre * (north - south)) / 2];
+    const inner = { ...box, left: middle - half[0], right: middle + half[0], top: centre - half[1], bottom: centre + half[1] };
+    const x = scale(west, east, inner.left, inner.right);
+    const y = scale(south, north, inner.bottom, inner.top);
+    axes(svg, inner, x, y, panel);
+    const bar = ([left, low, w, h]) => `M${x(left).toFixed(1)} ${y(low).toFixed(1)}h${(metre * w).toFixed(1)}v${(-metre * h).toFixed(1)}h${(-metre * w).toFixed(1)}z`;
+    el(svg, "path", { class: "built", d: built.map(bar).join("") });
+    for (const s of panel.series.filter((s) => shown.has(s.label))) {
+      const i = order.get(s.label);
+      s.x.forEach((v, n) => {
+        const dot = typeof i === "string"
+          ? el(svg, "circle", { class: "place", cx: x(v), cy: y(s.y[n]), r: 2.6, style: `fill:${i}` })
+          : el(svg, "path", { d: SHAPES[6], transform: `translate(${x(v)} ${y(s.y[n])}) scale(6)`, style: "fill:var(--ink)" });
+        el(dot, "title", {}, s.label);
+      });
+    }
+    return null;
+  }
+
   function drawBars(svg, box, panel, shown, order) {
     const series = panel.series.filter((s) => shown.has(s.label));
     if (!series.length) return null;
@@ -213,19 +239,19 @@
     return null;
   }
 
-  const DRAW = { lines: drawLines, points: drawPoints, cells: drawCells, bars: drawBars };
+  const DRAW = { lines: drawLines, points: drawPoints, cells: drawCells, map: drawMap, bars: drawBars };
 
-  function drawPanel(holder, panel, shown, order) {
+  function drawPanel(holder, panel, shown, order, built) {
     const old = holder.querySelector("svg");
     if (old) old.remove();
     const width = Math.max(240, holder.clientWidth);
-    const height = panel.kind === "bars" ? 60 + 24 * panel.series.length : HEIGHT;
+    const height = panel.kind === "bars" ? 60 + 24 * panel.series.length : panel.kind === "map" ? Math.min(460, 54 + width) : HEIGHT;
     const svg = el(holder, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.setAttribute("aria-label", `${panel.title}: ${panel.y_label || panel.x_label}`);
     const told = panel.series.filter((s) => shown.has(s.label)).length;
     const side = panel.kind === "lines" && width >= 380 && told > TOLD && told <= 12 ? 100 : 0;
     const box = { left: panel.kind === "bars" ? 4 : 46, right: width - 10 - side, top: 18, bottom: height - 36, side };
-    const drawn = DRAW[panel.kind](svg, box, panel, shown, order);
+    const drawn = DRAW[panel.kind](svg, box, panel, shown, order, built);
     if (drawn) hover(holder, svg, box, drawn, order);
   }
 
@@ -265,6 +291,7 @@
   function setUp(figure) {
     const chart = charts[Number(figure.dataset.chart)];
     const order = new Map(chart.labels.filter((l) => !chart.bounds.includes(l)).map((label, i) => [label, i]));
+    if (chart.ramp) order.forEach((i, label) => order.set(label, RAMP[Math.round((i * (RAMP.length - 1)) / Math.max(1, order.size - 1))]));
     chart.bounds.forEach((label, i) => order.set(label, -1 - i));
     const pale = new Set(chart.pale);
     const shown = new Set(chart.labels.filter((label) => !pale.has(label)));
@@ -275,7 +302,7 @@
       holder.hidden = panel.pale;
       return [holder, panel];
     });
-    const redraw = () => holders.forEach(([holder, panel]) => holder.hidden || drawPanel(holder, panel, shown, order));
+    const redraw = () => holders.forEach(([holder, panel]) => holder.hidden || drawPanel(holder, panel, shown, order, chart.built));
     const bars = chart.panels[0].kind === "bars";
     const legend = html(figure, "div", "legend");
     const present = new Set(chart.panels.flatMap((p) => p.series.map((s) => s.label)));
