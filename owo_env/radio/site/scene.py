@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from owo_env import checks
 from owo_env.extras import pip_line
-from owo_env.radio.channel import SPEED_OF_LIGHT
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -51,6 +50,9 @@ def tracer() -> Any:
         raise ImportError(f"tracing a site needs sionna-rt: {pip_line('site')}") from error
     except (RuntimeError, OSError) as error:
         raise ImportError(f"{_no_llvm()} ({error})") from error
+    import drjit
+
+    drjit.set_thread_count(1)  # several race for paths: the same seed would be another file
     return sionna.rt
 
 
@@ -134,12 +136,15 @@ class Scene:
         gain, delay = paths.cir(normalize_delays=False, out_type="numpy")
         gain, delay = gain[:, 0, 0, 0, :, 0], delay.reshape(len(at), -1)
         valid = (delay >= 0) & np.isfinite(gain)
-        turns = np.array(paths.doppler).reshape(delay.shape)
-        wavelength = SPEED_OF_LIGHT / float(np.array(self.world.frequency).item())
+        zenith, azimuth = (
+            np.array(angle, float).reshape(delay.shape) for angle in (paths.theta_r, paths.phi_r)
+        )
+        # Where a path comes from, seen from the user, along the user's way.
+        cosine = np.sin(zenith) * (ahead[:, :1] * np.cos(azimuth) + ahead[:, 1:] * np.sin(azimuth))
         return {
             "gain": np.where(valid, gain, 0),
             "delay": np.where(valid, delay, 0.0),
-            "cosine": np.where(valid, turns * wavelength, 0.0),
+            "cosine": np.where(valid, cosine, 0.0),
             "zenith": np.where(valid, np.array(paths.theta_t).reshape(delay.shape), 0.0),
             "azimuth": np.where(valid, np.array(paths.phi_t).reshape(delay.shape), 0.0),
         }

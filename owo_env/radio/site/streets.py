@@ -14,7 +14,6 @@ REACH = 300.0  # m around the transmitter
 SHORTEST, LONGEST = 20.0, 80.0  # m
 DIRECTIONS = 16
 WIDE = 25.0  # m from wall to wall, of a square
-TRIES = 4000
 
 
 def ahead(at: Floats, ray: Floats, scene: Scene, limit: float) -> Floats:

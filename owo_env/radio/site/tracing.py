@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from owo_env import checks
 from owo_env.radio.site.file import MOST_PATHS, Site, Street
 from owo_env.radio.site.scene import CITIES, Scene
-from owo_env.radio.site.streets import TRIES, found
+from owo_env.radio.site.streets import found
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -21,6 +21,9 @@ Progress = Callable[[int, int], None]
 STEP = 0.5  # m between places
 LEAST_DB = -140.0  # of gain, where a place counts as served
 AT_ONCE = 64  # places traced together
+TRIES, AT_A_TIME = 200, 8  # draws of streets, and how many are traced together
+INDOORS = 4  # of how many streets one is taken again as indoors
+WALL_DB = 20.0  # what walls cost
 MAP_STEP, MAP_MARGIN = 2.0, 40.0  # m
 LICENCE = "ODbL 1.0 (the map)", "not stated"
 ATTRIBUTION = "© OpenStreetMap contributors", "not stated"
@@ -142,34 +145,49 @@ def _found(
     scene: Scene, places: int, seed: int, progress: Progress
 ) -> tuple[list[Street], dict[str, NDArray[Any]]]:
     """Streets with as many places as are asked for, the last one cut."""
-    rng = np.random.default_rng(seed)
     streets: list[Street] = []
     parts: list[dict[str, NDArray[Any]]] = []
-    have = tries = 0
-    while have < places and tries < TRIES:
-        few: list[Street] = []
-        while sum(len(_places(s)[0]) for s in few) < 1.5 * (places - have) and tries < TRIES:
-            tries += 1
-            street = found(scene, rng)
-            few += [] if street is None else [street]
+    have = 0
+    progress(0, places)
+    for street, traced in _served(scene, seed):
+        part = {name: values[: places - have] for name, values in traced.items()}
+        part["street"] = np.full(len(part["along"]), len(streets), np.uint8)
+        streets.append(replace(street, name=f"{street.kind} {len(streets) + 1}"))
+        parts.append(part)
+        have += len(part["along"])
+        progress(have, places)
+        if have == places:
+            return streets, {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
+    raise ValueError(
+        f"places={places}: only {have} within 300 m of the transmitter are on streets that it "
+        "serves; ask for fewer, or move it"
+    )
+
+
+def _served(scene: Scene, seed: int) -> Iterator[tuple[Street, dict[str, NDArray[Any]]]]:
+    """Streets found by chance, half of whose places are served; each fourth again as indoors."""
+    rng, outdoors = np.random.default_rng(seed), 0
+    for _ in range(TRIES):
+        few = [street for street in (found(scene, rng) for _ in range(AT_A_TIME)) if street]
         traced = _traced(scene, few, seed, lambda done, total: None) if few else {}
         for n, street in enumerate(few):
-            here = np.flatnonzero(traced["street"] == n)[: places - have]
-            if len(here) >= min(len(_places(street)[0]) / 2, places - have):
-                part = {name: values[here] for name, values in traced.items()}
-                part["street"] = np.full(len(here), len(streets), np.uint8)
-                streets.append(replace(street, name=f"{street.kind} {len(streets) + 1}"))
-                parts.append(part)
-                have += len(here)
-                progress(have, places)
-            if have == places:
-                break
-    if have < places:
-        raise ValueError(
-            f"places={places}: only {have} within 300 m of the transmitter are on streets that it "
-            "serves; ask for fewer, or move it"
-        )
-    return streets, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            part = {name: values[traced["street"] == n] for name, values in traced.items()}
+            if len(part["along"]) < len(_places(street)[0]) / 2:
+                continue
+            yield street, part
+            outdoors += 1
+            if outdoors % INDOORS == 0:
+                yield _behind_walls(street, part)
+
+
+def _behind_walls(
+    street: Street, part: dict[str, NDArray[Any]]
+) -> tuple[Street, dict[str, NDArray[Any]]]:
+    """The same street for users in the houses along it."""
+    weaker = {**part, "gain": part["gain"] * np.float32(10 ** (-WALL_DB / 20))}
+    served = (np.abs(weaker["gain"]) ** 2).sum(axis=1) > 10 ** (LEAST_DB / 10)
+    weaker = {name: values[served] for name, values in weaker.items()}
+    return replace(street, kind="indoor", loss_db=WALL_DB), weaker
 
 
 def _map(scene: Scene, streets: Sequence[Street]) -> tuple[NDArray[np.bool_], Floats]:

@@ -23,8 +23,8 @@
     ? v.toPrecision(3) : String(Number(v.toPrecision(4))));
   // Of a label's place: below 0 is a bound, and null is one of many in a chart that shows all.
   // Of a map: the step of five of a ramp, from low to high.
-  const RAMP = ["#a50026", "#f46d43", "#fdae61", "#74add1", "#313695"];
-  const colour = (i) => (typeof i === "string" ? i : i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
+  const RAMP = ["#a50026", "#f46d43", "#fdae61", "#74add1", "#313695"], STAR = "star";
+  const colour = (i) => (i === STAR ? "var(--ink)" : typeof i === "string" ? i : i === null ? "var(--soft)" : i < 0 ? "var(--ink)" : `var(--c${i % 10})`);
   const dash = (i) => (typeof i === "string" ? "" : i < 0 ? ["", "2 3", "6 3"][-i % 3] : ["", "6 3", "2 3", "8 3 2 3"][Math.floor(i / 5) % 4]);
 
   // Beyond ten agents colours repeat, and then with other markers.
@@ -38,15 +38,15 @@
   const TOLD = 4; // curves that a legend tells apart well enough
 
   function marker(parent, i, x, y, size) {
-    if (typeof i === "string") return el(parent, "circle", { cx: x, cy: y, r: size, style: `fill:${i}` });
+    if (typeof i === "string" && i !== STAR) return el(parent, "circle", { cx: x, cy: y, r: size, style: `fill:${i}` });
     if (i < 0) return null;
-    const shape = SHAPES[(i + 3 * Math.floor(i / 10)) % 10];
+    const shape = i === STAR ? SHAPES[6] : SHAPES[(i + 3 * Math.floor(i / 10)) % 10];
     return el(parent, "path", { d: shape, transform: `translate(${x} ${y}) scale(${size})`, style: `fill:${colour(i)}` });
   }
 
   function swatch(parent, i) {
     const svg = el(parent, "svg", { class: "key", viewBox: "0 0 26 12", "aria-hidden": "true" });
-    el(svg, "line", { x1: 0, x2: 26, y1: 6, y2: 6, style: `stroke:${colour(i)};stroke-width:1.6;stroke-dasharray:${dash(i) || "none"}` });
+    if (typeof i !== "string") el(svg, "line", { x1: 0, x2: 26, y1: 6, y2: 6, style: `stroke:${colour(i)};stroke-width:1.6;stroke-dasharray:${dash(i) || "none"}` });
     marker(svg, i, 13, 6, 3.6);
   }
 
@@ -206,9 +206,7 @@
     for (const s of panel.series.filter((s) => shown.has(s.label))) {
       const i = order.get(s.label);
       s.x.forEach((v, n) => {
-        const dot = typeof i === "string"
-          ? el(svg, "circle", { class: "place", cx: x(v), cy: y(s.y[n]), r: 2.6, style: `fill:${i}` })
-          : el(svg, "path", { d: SHAPES[6], transform: `translate(${x(v)} ${y(s.y[n])}) scale(6)`, style: "fill:var(--ink)" });
+        const dot = marker(svg, i, x(v), y(s.y[n]), i === STAR ? 6 : 2.6);
         el(dot, "title", {}, s.label);
       });
     }
@@ -292,7 +290,7 @@
     const chart = charts[Number(figure.dataset.chart)];
     const order = new Map(chart.labels.filter((l) => !chart.bounds.includes(l)).map((label, i) => [label, i]));
     if (chart.ramp) order.forEach((i, label) => order.set(label, RAMP[Math.round((i * (RAMP.length - 1)) / Math.max(1, order.size - 1))]));
-    chart.bounds.forEach((label, i) => order.set(label, -1 - i));
+    chart.bounds.forEach((label, i) => order.set(label, chart.ramp ? STAR : -1 - i));
     const pale = new Set(chart.pale);
     const shown = new Set(chart.labels.filter((label) => !pale.has(label)));
     const panels = html(figure, "div", "panels");
