@@ -53,11 +53,12 @@ def test_channels_are_the_tracers_own(munich):
     assert error.max() <= 1e-3
     # What the file keeps: traced on another day, with other neighbours, the same places.
     kept = channels(shipped, grid, at[:, None].repeat(slots, 1), way)
+    first = np.where(shipped.gain[at] == 0, np.inf, shipped.delay[at]).min(axis=1)
     kept = kept * np.exp(-2j * np.pi * first[:, None, None] * frequencies)
     lost = np.linalg.norm(kept - theirs, axis=(1, 2)) / np.linalg.norm(theirs, axis=(1, 2))
     share = 1 - shipped.kept[at]
     print("relative errors", error, "with 24 paths", lost, "power left out", share)
-    assert np.median(lost) < 0.1
+    assert lost.max() < 0.1
 
 
 def _site(shipped, paths):

@@ -72,8 +72,10 @@ def test_users_are_on_streets_of_their_class():
     np.testing.assert_array_equal(kinds == "indoor", about["user_class"] == "indoor")
     counts = [(about["user_class"] == name).sum(axis=1) for name in MOVERS]
     assert all((count == wanted).all() for count, wanted in zip(counts, (2, 4, 2)))
-    place = np.abs(site.position - about["position"][..., None, :]).max(axis=-1).argmin(axis=-1)
-    np.testing.assert_array_equal(site.street[place], streets)
+    far = np.abs(site.position - about["position"][..., None, :]).max(axis=-1)
+    far = np.where(site.street == streets[..., None], far, np.inf)
+    place = far.argmin(axis=-1)
+    assert np.take_along_axis(far, place[..., None], -1).max() <= 0.05 + 1e-6  # is rounded
     # The SNR is the link budget's, at the place where the round began.
     snr = Budget().snr_db(site.gain_db[place])
     near = np.abs(snr - about["_snr_db"]) < 1e-9
@@ -95,12 +97,11 @@ def test_a_round_is_a_walk():
 def test_drift_wanders_and_does_not_jump():
     _, blocks = measured(3, num_slots=64, drift=64, shuffle=False, num_users=6)
     at = np.concatenate([block.about["position"] for block in blocks])
-    street = np.concatenate([block.about["street"] for block in blocks])
     step = np.linalg.norm(np.diff(at, axis=0), axis=2)
-    same = np.diff(street, axis=0) == 0
     longest = max(np.hypot(*np.subtract(s.end, s.start)) for s in load("munich").streets)
-    assert step[same].max() < longest / 64 + 2
-    assert (~same).sum() <= 6  # each has at most one new street in 24 rounds
+    wandered = step < longest / 64 + 2
+    assert (~wandered).sum() <= 6  # each has at most one new stretch in 24 rounds
+    assert np.median(step[wandered]) > 0.5
     _, blocks = measured(3, num_slots=64, num_users=6)
     jumps = np.diff(np.concatenate([block.about["position"] for block in blocks]), axis=0)
     assert np.median(np.linalg.norm(jumps, axis=2)) > 20
