@@ -10,7 +10,7 @@ from owo_env.radio.site.scene import Scene
 
 Floats = NDArray[np.float64]
 
-REACH = 300.0  # m around the transmitter
+REACH = 200.0  # m around the transmitter
 SHORTEST, LONGEST = 20.0, 80.0  # m
 DIRECTIONS = 16
 WIDE = 25.0  # m from wall to wall, of a square
@@ -29,7 +29,7 @@ def found(scene: Scene, rng: np.random.Generator) -> Street | None:
     """A stretch through a place drawn at random, along the longest free way; None if it is short.
 
     Its kind: a ``square`` is ``WIDE``; else ``open`` where most of it has the transmitter in
-    sight; else a ``canyon`` within the scene's first 150 m, and ``behind a block`` beyond.
+    sight; else a ``canyon`` within 100 m of it, and ``behind a block`` beyond.
     """
     here = scene.transmitter[None, :2] + rng.uniform(-REACH, REACH, 2)
     if scene.outside(here)[0] or scene.built(here)[0]:

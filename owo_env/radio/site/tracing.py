@@ -22,7 +22,8 @@ STEP = 0.5  # m between places
 LEAST_DB = -140.0  # of gain, where a place counts as served
 AT_ONCE = 64  # places traced together
 TRIES, AT_A_TIME = 200, 8  # draws of streets, and how many are traced together
-INDOORS = 4  # of how many streets one is taken again as indoors
+LOOK = 10.0  # m between places where streets are looked at first
+WELL_DB = -115.0  # of a street's middle place, where it is to be taken
 WALL_DB = 20.0  # what walls cost
 MAP_STEP, MAP_MARGIN = 2.0, 40.0  # m
 LICENCE = "ODbL 1.0 (the map)", "not stated"
@@ -82,11 +83,11 @@ def trace(
     return Site(about, built=built, **parts)
 
 
-def _places(street: Street) -> tuple[Floats, Floats]:
+def _places(street: Street, step: float = STEP) -> tuple[Floats, Floats]:
     """How far along the street its places are, (n,), and its direction, (2,)."""
     way = np.array([street.start, street.end]).T @ [-1.0, 1.0]
     length = float(np.linalg.norm(way))
-    along = STEP * np.arange(int(length / STEP + 1e-9) + 1, dtype=np.float64)
+    along = step * np.arange(int(length / step + 1e-9) + 1, dtype=np.float64)
     return along, way / length
 
 
@@ -103,12 +104,15 @@ def _check(street: Street, scene: Scene) -> None:
 
 
 def _traced(
-    scene: Scene, streets: Sequence[Street], seed: int, progress: Progress
+    scene: Scene,
+    streets: Sequence[Street],
+    seed: int,
+    progress: Progress = lambda done, total: None,
+    step: float = STEP,
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a site, for the places that are served."""
-    rows = [
-        (s, along, ahead) for s, (all_, ahead) in enumerate(map(_places, streets)) for along in all_
-    ]
+    ways = [_places(street, step) for street in streets]
+    rows = [(s, along, ahead) for s, (all_, ahead) in enumerate(ways) for along in all_]
     kept: list[dict[str, NDArray[Any]]] = []
     progress(0, len(rows))
     for i in range(0, len(rows), AT_ONCE):
@@ -159,25 +163,31 @@ def _found(
         if have == places:
             return streets, {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     raise ValueError(
-        f"places={places}: only {have} within 300 m of the transmitter are on streets that it "
+        f"places={places}: only {have} within 200 m of the transmitter are on streets that it "
         "serves; ask for fewer, or move it"
     )
 
 
 def _served(scene: Scene, seed: int) -> Iterator[tuple[Street, dict[str, NDArray[Any]]]]:
-    """Streets found by chance, half of whose places are served; each fourth again as indoors."""
-    rng, outdoors = np.random.default_rng(seed), 0
+    """Streets found by chance that are served well; the strongest also for users indoors."""
+    rng = np.random.default_rng(seed)
     for _ in range(TRIES):
         few = [street for street in (found(scene, rng) for _ in range(AT_A_TIME)) if street]
-        traced = _traced(scene, few, seed, lambda done, total: None) if few else {}
+        look = _traced(scene, few, seed, step=LOOK) if few else {}
         for n, street in enumerate(few):
-            part = {name: values[traced["street"] == n] for name, values in traced.items()}
-            if len(part["along"]) < len(_places(street)[0]) / 2:
+            here = look["street"] == n
+            if _gain_db({name: values[here] for name, values in look.items()}) <= WELL_DB:
                 continue
+            part = _traced(scene, [street], seed)
             yield street, part
-            outdoors += 1
-            if outdoors % INDOORS == 0:
+            if _gain_db(part) - WALL_DB > WELL_DB:
                 yield _behind_walls(street, part)
+
+
+def _gain_db(part: dict[str, NDArray[Any]]) -> float:
+    """Of the middle one of the places, those that are not served at all left out."""
+    power = (np.abs(part["gain"].astype(complex)) ** 2).sum(axis=1)
+    return float(10 * np.log10(np.median(power))) if len(power) else -np.inf
 
 
 def _behind_walls(

@@ -54,7 +54,7 @@ class CsiPrediction(Measured):
         num_users: [users] K ≥ 2; by default 4, or as many as ``users``.
         users: The users instead of a mix: names of ``USERS`` or mappings of :class:`User`'s fields;
             on a site names of ``MOVERS`` or mappings of :class:`Mover`'s fields. There half
-            drive by default, the others walk or, where there are such streets, are indoors.
+            drive by default, the others walk or, where such streets are served, are indoors.
         shuffle: Whether users change places at random every round; ``info["user_class"]`` tells
             after a round who was where.
         drift: [rounds] If not 0, every ``drift`` rounds one user (each in turn) becomes one of the

@@ -100,16 +100,17 @@ class OnStreets(Population):
         drift: int,
     ) -> None:
         self.site, self.shuffle, self.drift = site, shuffle, drift
-        self.users = _shared(num_users, site) if users is None else named(users, MOVERS, Mover)
+        self._budget = budget
+        self._snr_db = budget.snr_db(site.gain_db)
+        served = ~np.isnan(self._snr_db)
+        inside = any(site.streets[n].kind == "indoor" for n in np.unique(site.street[served]))
+        self.users = _shared(num_users, inside) if users is None else named(users, MOVERS, Mover)
         if users is not None and num_users not in (None, len(users)):
             raise ValueError(f"num_users={num_users}: but {len(users)} users are given")
         self.fixed = not shuffle
         self._class = np.array([self.classes.index(user) for user in self.users])
         self._names = np.array(self.names)
         self._speeds = np.array([(c.speed_kmh, c.speed_spread_kmh) for c in self.classes]).T / 3.6
-        self._budget = budget
-        self._snr_db = budget.snr_db(site.gain_db)
-        served = ~np.isnan(self._snr_db)
         self._stretches = Stretches(site, served)
         self._open = [self._allowed(kind, served) for kind in self.classes]
 
@@ -182,9 +183,9 @@ class OnStreets(Population):
         return new_stretch, new_way
 
 
-def _shared(num_users: int | None, site: Site) -> tuple[Mover, ...]:
-    """Half of them drive; the others walk and, where a site has such streets, are indoors."""
+def _shared(num_users: int | None, inside: bool) -> tuple[Mover, ...]:
+    """Half of them drive; the others walk and, where somebody is served there, are indoors."""
     count = checks.whole("num_users", 4 if num_users is None else num_users, low=2)
-    kinds = ["walking"] + ["indoor"] * any(street.kind == "indoor" for street in site.streets)
+    kinds = ["walking"] + ["indoor"] * inside
     others = [MOVERS[kinds[n % len(kinds)]] for n in range(count // 2)]
     return (*others, *[MOVERS["driving"]] * (count - len(others)))
