@@ -173,7 +173,10 @@ def _current(module: str, file: str) -> bool:
     if isinstance(loader, _Loader):
         return loader.digest == file_digest(file)
     at = os.stat(file)  # somebody else imported it: before it was edited, or after?
-    return max(at.st_mtime_ns, at.st_ctime_ns) < _BEGAN
+    # An installed file's other times tell of no edit: installers share files between environments
+    # by hard links, and what a library once set up can seldom be set up again.
+    told = at.st_mtime_ns if foreign(module) else max(at.st_mtime_ns, at.st_ctime_ns)
+    return told < _BEGAN
 
 
 class _Loader(SourceFileLoader):

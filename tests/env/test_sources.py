@@ -120,6 +120,18 @@ def test_a_module_that_its_user_imported_is_looked_at_too(folder):
     assert load("agent", "mine_d:X", object) == 3
 
 
+def test_a_library_that_another_environment_links_to_is_not_imported_again(folder, monkeypatch):
+    """As uv installs it there; torch cannot be set up twice."""
+    monkeypatch.setattr(sources, "_PLACES", (f"{folder.resolve()}/",))
+    written(folder, library_f="X = object()\n")
+    os.utime(folder / "library_f.py", (0, 0))
+    first = importlib.import_module("library_f").X
+    os.link(folder / "library_f.py", folder / "elsewhere.py")
+    assert load("agent", "library_f:X", object) is first
+    os.utime(folder / "library_f.py")  # but one that was replaced is
+    assert load("agent", "library_f:X", object) is not first
+
+
 def test_what_is_installed_is_known_by_its_name():
     for name in ("json", "sys", "numpy", "torch.nn", "owo_env.env"):
         assert sources.foreign(name)
