@@ -3,6 +3,8 @@
 import pytest
 from browsing import CHROMIUM, Browser
 
+NO_ECOS = "Nash-MTL's solver, ecos, has no wheels for Python 3.13 and later"
+
 
 @pytest.fixture
 def browser(tmp_path):
@@ -10,3 +12,9 @@ def browser(tmp_path):
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
     return Browser(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nash_where_its_solver_is(request):
+    if "nash-mtl" in getattr(getattr(request.node, "callspec", None), "params", {}).values():
+        pytest.importorskip("ecos", reason=NO_ECOS)

@@ -1,6 +1,7 @@
 """What a path names: classes of the right kind, and functions that are known for what they make."""
 
 import sys
+from importlib.util import find_spec
 
 import gymnasium as gym
 import pytest
@@ -105,8 +106,9 @@ def test_who_misspells_a_name_hears_of_agents_that_can_play_there(given):
     with pytest.raises(ValueError, match="did you mean 'fairgrad'") as error:
         owo_agents.make("fairgrd", env)
     known = str(error.value).partition("known are ")[2].split(", ")
+    away = set() if find_spec("ecos") else {"nash-mtl"}  # its solver has no wheels for 3.13
     fit = []
-    for name in owo_agents.names():
+    for name in owo_agents.names().keys() - away:
         what = {name: "DualProj" if name == "aggregator" else "GeometricMean"}
         own = what if name in ("aggregator", "scalarizer") else {}
         try:
@@ -117,7 +119,7 @@ def test_who_misspells_a_name_hears_of_agents_that_can_play_there(given):
             fit.append(name)
     if given == "weighted":
         fit.append("owo-adaptive")  # with feedback="weighted"
-    assert known == sorted(fit)
+    assert [name for name in known if name not in away] == sorted(fit)
 
 
 def test_a_registered_agent_is_offered_everywhere_unless_it_says_otherwise(monkeypatch):

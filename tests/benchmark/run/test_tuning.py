@@ -1,6 +1,7 @@
 """Fair tuning: one grid for all, grown at its edge, on seeds that no table shows."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -151,4 +152,7 @@ def test_a_candidate_that_fails_does_not_win(tmp_path):
 def test_the_suite_of_rivals_is_sound():
     pytest.importorskip("torchjd")
     pytest.importorskip("mlxtend")
-    runner.validate(suite.load("rivals"))
+    rivals = suite.load("rivals")
+    if not find_spec("ecos"):  # Nash-MTL's solver has no wheels for Python 3.13
+        rivals = rivals.narrowed(lambda _, label: label != "nash-mtl")
+    runner.validate(rivals)
