@@ -221,9 +221,9 @@ class AIRANEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
         Returns:
             ``"rgb_array"``: a picture, uint8 (540, 960, 3); ``"rgb_array_list"``: those of every
-            slot since the last call; ``"ansi"``: text with line ends; ``"human"``: nothing, a
-            window has shown every slot as it was played (where there is a display); None:
-            nothing, with a warning.
+            slot since the last call or reset; ``"ansi"``: text with line ends; ``"human"``:
+            nothing, a window has shown every slot as it was played (where there is a display);
+            None: nothing, with a warning.
 
         Raises:
             gymnasium.error.ResetNeeded: No round was ever opened.

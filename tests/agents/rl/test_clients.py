@@ -266,10 +266,10 @@ def test_both_ids_are_there_where_only_the_environment_is_imported():
 
 
 def test_every_mode_of_the_scalar_environment():
-    """A list is emptied by each call; a window is skipped where there is no display."""
+    """A list is emptied by call and reset; a window is skipped where there is no display."""
     for id_ in (BASE, WEIGHTS):
         env = gym.make(id_, num_slots=2, render_mode="rgb_array_list")
-        env.reset(seed=0)
+        env.reset(seed=0), env.reset(seed=0)
         env.step(env.action_space.sample())
         assert [frame.shape for frame in env.render()] == [(540, 960, 3)] * 2
         assert env.render() == []
