@@ -75,7 +75,11 @@ class Window:
         from matplotlib import pyplot
 
         self._pyplot = pyplot
-        self._figure = pyplot.figure("airan-fairmtl", figsize=(9.6, 5.4), dpi=100)
+        self.is_open = False
+        try:
+            self._figure = pyplot.figure("airan-fairmtl", figsize=(9.6, 5.4), dpi=100)
+        except ImportError:
+            return  # somebody asked matplotlib for windows where there is no display
         self.is_open = bool(self._figure.canvas.required_interactive_framework)
         if self.is_open:
             axes = self._figure.add_axes((0, 0, 1, 1))
@@ -90,7 +94,8 @@ class Window:
         self._pyplot.pause(1 / RENDER_FPS)
 
     def close(self) -> None:
-        self._pyplot.close(self._figure)
+        if self.is_open:
+            self._pyplot.close(self._figure)
 
     def _closed(self, _event: Any) -> None:
         self.is_open = False

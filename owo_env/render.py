@@ -46,6 +46,7 @@ class Display:
     def __init__(self, problem: Problem, mode: str = "rgb_array") -> None:
         self.problem = problem
         self._mode = mode
+        self._frames: list[Frame]
         self._forget(1)
 
     def open_round(self, number: int) -> None:
@@ -79,7 +80,7 @@ class Display:
         self.round = number
         if number == 1:
             self.past: list[float] = []
-        self._frames: list[Frame] = []  # of one round, as in Gymnasium's RenderCollection
+        self._frames = []  # of one round, as in Gymnasium's RenderCollection
         self._utilities: list[Floats] = []
         self._everyone = np.ones(self.problem.num_users, bool)
         self.active = self.heard = self._everyone

@@ -1,5 +1,6 @@
 """What clients of the ecosystem do to the environments, in a few lines that stand for them."""
 
+import os
 import subprocess
 import sys
 
@@ -278,6 +279,21 @@ def test_every_mode_of_the_scalar_environment():
         env.step(env.action_space.sample())
         assert env.render() is None
         env.close()
+
+
+def test_no_window_opens_where_there_is_no_display_whatever_matplotlib_was_told():
+    """As by gymnasium.utils.play, which asks for Tk when it is imported."""
+    script = f"""
+import matplotlib
+matplotlib.use("TkAgg")
+import gymnasium, owo_env
+env = gymnasium.make({BASE!r}, render_mode="human")
+env.reset(seed=0), env.step(env.action_space.sample()), env.close()
+"""
+    without = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    words = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(words, env=without, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("id_", [BASE, WEIGHTS])
