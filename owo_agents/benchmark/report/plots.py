@@ -119,6 +119,8 @@ def onto(
             _stand(axis, chart)
             if panel.kind == "bars":
                 axis.locator_params(axis="x", nbins=4)  # beside others it is narrow
+            elif panel.kind == "map":
+                axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
             elif len(panel.series) > 1:
                 axis.legend()
     return places[0] if len(places) == 1 else places
@@ -130,7 +132,7 @@ def _fresh(panels: Sequence[Panel]) -> NDArray[Any]:
 
     rows, columns = _shape(len(panels))
     most = max(len(panel.series) for panel in panels)
-    high = 1.1 + 0.3 * most if panels[0].kind == "bars" else 3.0
+    high = 1.1 + 0.3 * most if panels[0].kind == "bars" else _HIGH.get(panels[0].kind, 3.0)
     figure = plt.figure(figsize=(max(6.4, 4.4 * columns), high * rows), layout="constrained")
     return figure.subplots(rows, columns, squeeze=False).ravel()[: len(panels)]  # type: ignore[no-any-return]
 
@@ -164,7 +166,11 @@ def _figure(chart: Chart) -> Figure:
     entry = 0.5 + 0.08 * max(len(_short(label)) for label in labels)  # inches in the legend
     legend_columns = min(5, max(1, int(width / entry)))
     legend_rows = 0 if bars else -(-len(labels) // legend_columns)
-    height = 1.2 + 0.34 * len(panels[0].series) if bars else 2.75 * rows + 0.7 + 0.22 * legend_rows
+    height = (
+        1.2 + 0.34 * len(panels[0].series)
+        if bars
+        else (_HIGH.get(panels[0].kind, 2.75) * rows + 0.7 + 0.22 * legend_rows)
+    )
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     style = _styles(chart)
@@ -409,4 +415,5 @@ def _short(text: str, most: int = 28) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
+_HIGH = {"map": 4.8}  # inches
 _DRAW = {"lines": _lines, "points": _points, "bars": _bars, "cells": _cells, "map": _map}

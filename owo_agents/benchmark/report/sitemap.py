@@ -24,7 +24,8 @@ MARGIN = 20.0  # m around streets
 
 def site_map(board: Board) -> Chart:
     """A panel for the baseline and one for equal weights (else for who is second); else none."""
-    title, caption = "Who is served well where", "Mean utility of the users who were there."
+    title = "Who is served well where"
+    caption = "The lowest mean utility of a round that a user began there."
     site = _site(board)
     shown = [label for label in _pair(board) if _told(board, label)]
     if site is None or not shown:
@@ -74,7 +75,7 @@ def _told(board: Board, label: str) -> bool:
 
 
 def _dots(runs: Sequence[Result]) -> tuple[Floats, Floats]:
-    """Places (n, 2) in m and the mean utility there, (n,)."""
+    """Places (n, 2) in m and the lowest utility there, (n,)."""
     at = np.concatenate([np.reshape(run.extras["position"], (-1, 2)) for run in runs])
     utility = np.concatenate([np.ravel(run.utilities) for run in runs])
     known = np.isfinite(utility)
@@ -83,7 +84,9 @@ def _dots(runs: Sequence[Result]) -> tuple[Floats, Floats]:
     which = which.ravel()
     count = np.bincount(which)
     middle = [np.bincount(which, at[:, axis]) / count for axis in (0, 1)]
-    return np.column_stack(middle), np.bincount(which, utility) / count
+    lowest = np.full(len(count), np.inf)
+    np.minimum.at(lowest, which, utility)
+    return np.column_stack(middle), lowest
 
 
 def _panel(

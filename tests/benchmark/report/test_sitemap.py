@@ -43,10 +43,11 @@ def test_every_user_is_a_dot_at_its_place(results):
     for series in steps:
         low, high = map(float, series.label.split(" – "))
         for x, y in zip(series.x, series.y):
-            near = np.abs(np.round(at / GRAIN) - np.round(np.array([x, y]) / GRAIN)).max(axis=1)
-            here = near <= 1  # the mean of a dot may have slipped over its edge
-            assert here.any() and utility[here].min() <= high + 0.005
-            assert utility[here].max() >= low - 0.005
+            dot = np.array([x, y]) / GRAIN
+            cells = np.unique(np.round(at / GRAIN), axis=0)
+            near = cells[np.abs(cells - dot).max(axis=1).argmin()]  # its mean place is rounded
+            here = (np.round(at / GRAIN) == near).all(axis=1)
+            assert low - 0.005 <= utility[here].min() <= high + 0.005
         seen += len(series.x)
     assert seen == len(np.unique(np.round(at / GRAIN), axis=0))
 
