@@ -119,10 +119,13 @@ class Site:
 
     @cached_property
     def k_factor_db(self) -> NDArray[np.float64]:
-        """The strongest path over all others together, in dB, (N,)."""
+        """The strongest path over all others together, in dB, (N,); ∞ where it is alone."""
         power = np.abs(self.gain.astype(complex)) ** 2
         rest = power.sum(axis=1) / self.kept - power.max(axis=1)
-        return 10 * np.log10(power.max(axis=1) / np.maximum(rest, np.finfo(float).tiny))
+        alone = rest <= 1e-6 * power.max(axis=1)  # what single precision leaves
+        return np.where(
+            alone, np.inf, 10 * np.log10(power.max(axis=1) / np.where(alone, 1.0, rest))
+        )
 
     @property
     def carrier(self) -> float:
