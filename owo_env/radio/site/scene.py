@@ -23,6 +23,7 @@ Bools = NDArray[np.bool_]
 LLVM = "DRJIT_LIBLLVM_PATH"
 ABOVE_GROUND = 1.5  # m, where a user holds a phone
 DEPTH = 4  # reflections and diffractions of a path
+RAYS = 1_000_000  # that leave the transmitter
 CANDIDATES = 125_000
 """Paths that are looked at for each place. ``sionna-rt``'s own limit of a million for all of them
 loses paths without a word from some 50 places on (up to 4 dB in Munich)."""
@@ -175,7 +176,7 @@ class Scene:
         return self.rt.PathSolver()(
             self.world, max_depth=DEPTH, los=True, specular_reflection=True,
             diffuse_reflection=False, refraction=False, diffraction=True, seed=seed + 1,
-            max_num_paths_per_src=max(CANDIDATES * len(at), 1_000_000),
+            samples_per_src=RAYS, max_num_paths_per_src=CANDIDATES * len(at),
         )  # fmt: skip
 
     def _hit(self, at: Floats, height: Floats) -> Floats:

@@ -13,6 +13,7 @@ try:
 except ImportError as error:
     pytest.skip(str(error), allow_module_level=True)
 
+from owo_env.radio.site import tracing
 from owo_env.radio.site.scene import Scene
 from owo_env.radio.site.tracing import trace
 
@@ -30,7 +31,11 @@ def munich():
 
 @pytest.fixture(scope="module")
 def canyon():
-    return Scene(**CANYON)
+    """A toy, of which a few rays, and few streets at a time, are enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "RAYS", 20_000)
+        patch.setattr(tracing, "AT_A_TIME", 2)
+        yield Scene(**CANYON)
 
 
 def test_channels_are_the_tracers_own(munich):
