@@ -23,7 +23,8 @@ def read(files):
     return "\n".join(file.read_text(encoding="utf-8").replace('\\"', '"') for file in files)
 
 
-EXTRAS = sorted(set(re.findall(r"""pip_line\(["'](\w+)["']\)""", read(SOURCES))))
+NOT_HERE = {"site"} if sys.version_info < (3, 11) else set()  # sionna-rt is for later ones
+EXTRAS = sorted({*re.findall(r"""pip_line\(["'](\w+)["']\)""", read(SOURCES))} - NOT_HERE)
 # Of the sources those that are written out, of the texts those in code.
 PRINTED = re.findall(r'pip install [a-z][^"{]*(?=")', read(SOURCES))
 WRITTEN = re.findall(r"`(?:\S*/)?(pip install [^`]+)`", read(TEXTS))

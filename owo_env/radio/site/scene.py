@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def tracer() -> Any:
     except ImportError as error:
         if "LLVM" in str(error):
             raise ImportError(_no_llvm()) from error
-        raise ImportError(f"tracing a site needs sionna-rt: {pip_line('site')}") from error
+        needed = f"sionna-rt: {pip_line('site')}"
+        if sys.version_info < (3, 11):
+            needed = "sionna-rt, which needs Python 3.11 or later"
+        raise ImportError(f"tracing a site needs {needed}") from error
     except (RuntimeError, OSError) as error:
         raise ImportError(f"{_no_llvm()} ({error})") from error
     import drjit
