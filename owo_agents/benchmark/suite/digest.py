@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from owo_agents.benchmark.suite.things import Undigestible, thing_digest
 from owo_agents.rl.policy import locate, shipped
 from owo_env import sources
+from owo_env.radio.site import names as sites
 from owo_env.registry import split
 
 if TYPE_CHECKING:
@@ -89,14 +90,27 @@ def _named(name: str, registered: Mapping[str, Any]) -> str | None:
 def data_digest(given: Mapping[str, Any], agent: str | None = None) -> str | None:
     """Digest of what a cell names in its settings, or as an ``agent``'s arguments, beside its code.
 
-    That is a trace or a policy, and the user's own modules (of an ``aggregator``, say).
+    That is a trace, a site of one's own or a policy, and the user's own modules (of an
+    ``aggregator``, say).
     """
-    file = given.get("trace") if agent is None else given.get("path") if agent == "rl" else None
-    content = sources.file_digest(file) if isinstance(file, str) and os.path.isabs(file) else None
+    policy = {"path": given.get("path")} if agent == "rl" else {}
+    named = files_of(given) if agent is None else policy
+    content = [
+        sources.file_digest(file)
+        for file in named.values()
+        if isinstance(file, str) and os.path.isabs(file)
+    ]
     paths = sorted({text for text in _texts(given) if _PATH.fullmatch(text)})
     modules = dict.fromkeys(text.partition(":")[0] for text in paths)
     own = [name for name in modules if sources.origin(name) and not sources.foreign(name)]
-    return join(content, *map(sources.module_digest, own))
+    return join(*content, *map(sources.module_digest, own))
+
+
+def files_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The user's own files that settings of a scenario name."""
+    named = {name: settings[name] for name in ("trace", "site") if name in settings}
+    texts = {name: path for name, path in named.items() if isinstance(path, str)}
+    return {name: path for name, path in texts.items() if name == "trace" or path not in sites()}
 
 
 def _texts(value: Any) -> Iterator[str]:

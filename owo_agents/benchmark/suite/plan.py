@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from owo_agents.benchmark.suite.cells import Cell
-from owo_agents.benchmark.suite.digest import absolute, data_digest, join
+from owo_agents.benchmark.suite.digest import absolute, data_digest, files_of, join
 from owo_agents.benchmark.suite.values import words
 
 
@@ -64,7 +64,7 @@ class Variant:
     Attributes:
         point: What is particular to it.
         settings: All of its settings.
-        digest: Of the trace and the modules that they name, when the suite was read.
+        digest: Of the files and the modules that they name, when the suite was read.
     """
 
     point: Mapping[str, Any]
@@ -73,9 +73,9 @@ class Variant:
 
     @classmethod
     def of(cls, point: Mapping[str, Any], settings: Mapping[str, Any]) -> Variant:
-        """A variant with its trace as a path that any folder knows, and the digest of it now."""
-        if isinstance(trace := settings.get("trace"), str):
-            settings = {**settings, "trace": absolute(trace)}
+        """A variant with its files as paths that any folder knows, and the digest of them now."""
+        own = {name: absolute(path) for name, path in files_of(settings).items()}
+        settings = {**settings, **own}
         return cls(point, settings, data_digest(settings))
 
     @property

@@ -169,18 +169,19 @@ def load(site: str | Path) -> Site:
     if not isinstance(site, str | Path) or not str(site):
         raise ValueError(f"site={site!r}: must be one of {names()}, or the path of a site's file")
     if str(site) in names():
-        return _read(KNOWN / f"{site}.npz")
+        return _read(KNOWN / f"{site}.npz", 0)
     path = Path(site).expanduser()
     if path.suffix != ".npz" and not path.exists():
         known = checks.unknown("site", str(site), names())
         raise ValueError(f"{known}; or the path of a site's file (….npz)")
     if not path.is_file():
         raise ValueError(f"site={str(site)!r}: no such file")
-    return _read(path.resolve())
+    return _read(path.resolve(), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path) -> Site:
+def _read(path: Path, _written: int) -> Site:
+    """The file as it was written then."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

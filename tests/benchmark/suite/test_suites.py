@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 from bench_helpers import SMALL, small
 
@@ -14,6 +15,7 @@ from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.reader import parse
 from owo_agents.registry import registry
 from owo_agents.rl.policy import locate
+from owo_env.radio.site import load
 from owo_env.scenarios import make_scenario, traces
 
 TEXT = """\
@@ -260,6 +262,18 @@ def test_other_data_in_a_trace_make_other_cells(tmp_path):
         traces.write(make_scenario("sinusoid", num_slots=2), file, rounds=3, seed=seed)
         keys.append(key_of(scenario="recorded", settings={"trace": str(file)}))
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_site_in_a_file_makes_other_cells(tmp_path, monkeypatch):
+    munich, file, keys = load("munich"), tmp_path / "mine.npz", []
+    monkeypatch.chdir(tmp_path)
+    for power in (0.5, 0.25):
+        dataclasses.replace(munich, kept=munich.kept * np.float32(power)).save(file)
+        keys += [
+            key_of(scenario="csi-prediction", settings={"site": where})
+            for where in (str(file), "mine.npz", "munich")
+        ]
+    assert keys[0] == keys[1] != keys[3] == keys[4] and keys[2] == keys[5]
 
 
 def test_a_trace_is_the_same_file_in_any_folder(tmp_path, monkeypatch):

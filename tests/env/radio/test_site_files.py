@@ -5,13 +5,7 @@ import pytest
 from site_helpers import site
 
 from owo_env.radio.site import Street, load, names
-from owo_env.radio.site.file import ARRAYS, KINDS, MOST_PATHS, _read
-
-
-@pytest.fixture(autouse=True)
-def forget():
-    """Files of one name, and another content, are read in these tests."""
-    _read.cache_clear()
+from owo_env.radio.site.file import ARRAYS, KINDS, MOST_PATHS
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -66,6 +60,15 @@ def test_delays_and_k_factors_of_a_city_are_those_of_its_page():
     spread = 1e9 * munich.delay_spread
     assert np.quantile(spread, 0.05) > 1 and np.quantile(spread, 0.95) < 500
     assert munich.k_factor_db.min() > -10 and munich.k_factor_db.max() < 40
+
+
+def test_a_file_that_is_written_again_is_read_again(tmp_path):
+    path = tmp_path / "a.npz"
+    site(gain=[[2.0]]).save(path)
+    first = load(path)
+    assert load(path) is first
+    site(gain=[[3.0]]).save(path)
+    assert load(path).gain[0, 0] == 3
 
 
 def test_what_is_no_site(tmp_path):
