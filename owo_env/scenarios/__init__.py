@@ -36,6 +36,7 @@ for _name, _summary in {
     "csi-prediction": "radio users predict their channels by a shared filter",
     "recorded": "replays your own least-squares data: arrays or a trace file",
     "rainbow-mnist": "§IV deep: 56 Rainbow MNIST tasks, shared LeNet, one head a user",
+    "csi-feedback": "radio users feed compressed channels back; streets of a ray-traced city",
     "split-learning": "your own PyTorch encoder, heads, losses and per-user tasks (from Python)",
 }.items():
     # A scenario's module and its class bear the name that one types.

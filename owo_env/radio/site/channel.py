@@ -25,6 +25,12 @@ def responses(site: Site, grid: Grid, place: Integers) -> Complex:
     return gain[..., None] * phasor(-(delay - first)[..., None] * frequencies)
 
 
+def phases(site: Site, grid: Grid, place: Integers, ahead: Floats) -> Complex:
+    """Each path's e^{j2π cos·Δs/λ} where users are Δs m ahead of their places, (…) → (…, P)."""
+    turns = np.asarray(ahead * grid.carrier / SPEED_OF_LIGHT)
+    return phasor(turns[..., None] * site.cosine[place])
+
+
 def channels(site: Site, grid: Grid, place: Integers, ahead: Floats) -> Complex:
     """h(f, t) = Σ g e^{−j2πfτ} e^{j2π cos·Δs/λ} of B users over T slots.
 
@@ -47,8 +53,7 @@ def channels(site: Site, grid: Grid, place: Integers, ahead: Floats) -> Complex:
     first = np.flatnonzero(new.ravel())
     within = np.arange(users * slots) - first[run]
     longest = int(within.max()) + 1
-    turns = np.zeros((len(stays), longest, 1))
-    turns[run, within, 0] = ahead.ravel() * grid.carrier / SPEED_OF_LIGHT
-    phases = phasor(turns * site.cosine[stays][:, None])  # (stays, longest, P)
-    h = phases @ responses(site, grid, stays)
+    way = np.zeros((len(stays), longest))
+    way[run, within] = ahead.ravel()
+    h = phases(site, grid, stays[:, None], way) @ responses(site, grid, stays)
     return h[run, within].reshape(users, slots, -1)
