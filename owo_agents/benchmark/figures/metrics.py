@@ -82,7 +82,9 @@ def metrics_of(results: Sequence[Result]) -> list[Metric]:
     agents = dict.fromkeys(cell.agent for cell in cells)
     columns, own = [], vocabulary.own_metrics(key for result in results for key in result.extras)
     for scenario in dict.fromkeys(cell.scenario for cell in cells):
-        for figure in [*vocabulary.figures(scenario, agents), *own]:
+        declared = vocabulary.figures(scenario, agents)
+        known = {figure.reads for figure in declared}
+        for figure in [*declared, *(metric for metric in own if metric.reads not in known)]:
             figure = replace(figure, title=titled(figure, results))
             columns += [_metric(figure, name) for name in (names if figure.per_user else [""])]
     distinct = {metric.key: metric for metric in columns}.values()
