@@ -89,6 +89,8 @@ def test_near_misses(given, known, meant):
 
 def test_near_misses_are_answered_in_the_terminal():
     assert "did you mean 'learning_rate'?" in owo("run", "--arg", "lr=0.1").stderr
-    assert "did you mean 'csi-prediction'?" in owo("run", "--scenario", "csi").stderr
-    assert "did you mean 'csi-prediction'" in owo("list", "csi").stderr
+    assert "did you mean 'sinusoid'?" in owo("run", "--scenario", "sin").stderr
+    both = "did you mean 'csi-feedback' or 'csi-prediction'"
+    assert both in owo("run", "--scenario", "csi").stderr
+    assert both in owo("list", "csi").stderr
     assert owo("list", "no-such-name").exit_code == 2
