@@ -61,8 +61,6 @@ def test_a_channel_is_that_of_the_site_in_shape():
     # Every tenth place is one that was traced; 176 of 1201 were drawn.
     alike = np.abs(found.conj() @ h.T / 4).max(axis=1) > 1 - 1e-5
     assert 5 < alike.sum() < 60
-    phases = np.angle(np.sum(found * found[:1].conj(), axis=1))
-    assert np.abs(np.exp(1j * phases).mean()) < 0.3
 
 
 def test_no_place_of_a_round_comes_twice_and_those_held_out_are_others():
@@ -74,9 +72,12 @@ def test_no_place_of_a_round_comes_twice_and_those_held_out_are_others():
     assert task.heldout is task.validation
     both = np.concatenate([of(task.train), of(task.validation)]).reshape(-1, 32)
     # Which place each channel is of, whatever its phase: of 5 cm on, it is another shape.
-    alike = np.abs(both.conj() @ pool.T)
-    assert (alike.max(axis=1) > 16 - 1e-4).all()
-    assert len(set(alike.argmax(axis=1))) == len(both)
+    product = both.conj() @ pool.T
+    place = np.abs(product).argmax(axis=1)
+    found = product[np.arange(len(both)), place]
+    assert np.abs(np.abs(found) - 16).max() < 1e-4
+    assert len(set(place)) == len(both)
+    assert np.abs(np.mean(found)) < 16 * 3 / np.sqrt(len(both))  # turned by phases of chance
     order = stream.users.orders[2]["train"]  # and slots share none of them
     assert sorted(order.ravel()) == list(range(512))
     stream.open_round({})
@@ -219,12 +220,16 @@ def test_figures_are_those_of_their_definition():
 
 
 def test_reports_have_nmse_and_sgcs_by_street():
-    results = bench(["cws"], scenarios=[("csi-feedback", SMALL)], rounds=2, seeds=2, backend="serial")
+    results = bench(
+        ["cws"], scenarios=[("csi-feedback", SMALL)], rounds=2, seeds=2, backend="serial"
+    )
     (row,) = [r for board in results.boards for r in board.rows]
     keys = {metric.key: metric for board in results.boards for metric in board.metrics}
     for street in ("north", "east", "west", "square"):
         loss = 1 - row.figures[f"utility {street}"].value
-        assert row.figures[f"nmse_db {street}"].value == pytest.approx(10 * np.log10(loss), abs=0.05)
+        assert row.figures[f"nmse_db {street}"].value == pytest.approx(
+            10 * np.log10(loss), abs=0.05
+        )
         assert 0 < row.figures[f"sgcs {street}"].value < 1
     assert keys["sgcs north"].better == 1
     assert not [key for key in keys if key.startswith("validation_sgcs")]  # once is enough
