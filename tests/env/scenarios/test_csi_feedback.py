@@ -105,6 +105,17 @@ def test_streets_are_fixed_or_dealt_anew_every_round():
     assert opened(dealt, seed=1).air()["user_class"].tolist() != names.tolist()
 
 
+def test_the_first_streets_that_are_long_enough_are_taken_in_any_city():
+    florence = load("florence")
+    served = np.bincount(florence.street)  # places half a metre apart
+    long = [street.name for street, places in zip(florence.streets, served) if places > 122]
+    scenario = make(site="florence", num_users=3)
+    assert list(scenario.streets) == long[:3]
+    stream = opened(scenario)
+    utilities, _ = stream.play(0, scenario.problem.initial_model, weights(3), False)
+    assert np.isfinite(utilities).all()
+
+
 def by_hand(scenario, stream, slot, model, fronts):
     """The utilities and gradients of a slot by one autograd pass through the whole."""
     server = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 64))
