@@ -76,9 +76,9 @@ class CsiPrediction(Measured):
         past: P = d, how many of the latest estimates the filter sees, one a slot.
         horizon: How many slots ahead it predicts.
         site: Users on the streets of a ray-traced site instead of 3GPP's profiles: ``"munich"``,
-            another of :func:`owo_env.radio.site.names`, or the path of a file that ``owo site``
-            made. ``info["position"]`` tells after a round where they began it, (K, 2) in m, and
-            ``info["street"]`` on which street.
+            ``"florence"``, or the path of a file that ``owo site`` made. ``info["position"]``
+            tells after a round where they began it, (K, 2) in m, and ``info["street"]`` on which
+            street.
         power_dbm: Of a site: what is sent in the band, in dBm; default 23.
         bandwidth_mhz: Of a site: width of the band in MHz; default 100.
         noise_figure_db: Of a site: of the receiver, in dB; default 7.
