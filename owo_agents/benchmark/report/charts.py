@@ -301,6 +301,7 @@ def _extra(key: str) -> Callable[[Result], Floats]:
 # By the names in vocabulary.CHARTS.
 MAKERS: dict[str, Callable[[Board], Chart]] = {
     "progress": _progress,
+    "map": site_map,
     "accumulated": _accumulated,
     "ranking": _ranking,
     "users": _users,
@@ -309,7 +310,6 @@ MAKERS: dict[str, Callable[[Board], Chart]] = {
     "trade-off": _trade_off,
     "weights": _weights,
     "learned": _learned,
-    "map": site_map,
 }
 
 

@@ -10,8 +10,8 @@ from owo_env.figure import Figure
 from owo_env.scenarios import registry as scenarios
 
 CHARTS = (
-    *("progress", "accumulated", "ranking", "users", "errors"),
-    *("validation", "trade-off", "weights", "learned", "map"),
+    *("progress", "map", "accumulated", "ranking", "users", "errors"),
+    *("validation", "trade-off", "weights", "learned"),
 )
 """Charts of a leaderboard that ``charts`` may name."""
 
