@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +64,8 @@ def _pair(board: Board) -> list[str]:
     return [first, *(equal or others)[:1]]
 
 
-def _equal(by_seed: object) -> bool:
-    runs: Sequence[Result] = list(by_seed.values())  # type: ignore[attr-defined]
-    return all(np.ptp(run.weights) < 1e-9 for run in runs)
+def _equal(by_seed: Mapping[int, Result]) -> bool:
+    return all(np.ptp(run.weights) < 1e-9 for run in by_seed.values())
 
 
 def _told(board: Board, label: str) -> bool:

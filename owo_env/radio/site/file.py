@@ -200,7 +200,22 @@ def _read(path: Path, _written: int) -> Site:
         raise ValueError(f"site {path}: {error}") from None
 
 
+def _told(about: dict[str, Any]) -> None:
+    """Refuse what is told of a site in another form than a file of this package has it."""
+    for name in ("scene", "tool", "licence", "attribution"):
+        if not isinstance(about[name], str):
+            raise ValueError(f"{name}={about[name]!r}: must be a text")
+    for name, length in (("transmitter", 3), ("look_at", 3), ("built_from", 2), ("built_shape", 2)):
+        if not isinstance(about[name], list) or len(about[name]) != length:
+            raise ValueError(f"{name}={about[name]!r}: must be {length} numbers")
+        for number in about[name]:
+            checks.number(name, number)
+    for name in ("carrier_hz", "built_step"):
+        checks.number(name, about[name], low=0.0, open_low=True)
+
+
 def _checked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Site:
+    _told(about)
     places, paths = (*arrays["gain"].shape, 0, 0)[:2]
     for name, (kinds, axes) in ARRAYS.items():
         array = arrays[name]
@@ -210,7 +225,9 @@ def _checked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Site:
         if array.size == 0 or not np.isfinite(array).all():
             raise ValueError(f"{name} is empty, or not finite")
         array.setflags(write=False)
-    rows, columns = about["built_shape"]
+    rows, columns = (checks.whole("built_shape", n, low=1) for n in about["built_shape"])
+    if not 0 <= 8 * arrays["built"].size - rows * columns < 8:
+        raise ValueError(f"built_shape is {rows} × {columns}, built has other bits")
     built = np.unpackbits(arrays.pop("built"), count=rows * columns).reshape(rows, columns)
     site = Site(about, built=built.astype(bool), **{n: arrays[n] for n in ARRAYS if n != "built"})
     if paths > MOST_PATHS:

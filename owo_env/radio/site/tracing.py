@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def trace(
         "transmitter": scene.transmitter.tolist(),
         "look_at": scene.look_at.tolist(),
         "carrier_hz": float(np.array(scene.world.frequency).item()),
-        "scene": scene.name,
+        "scene": Path(scene.name).stem,
         "tool": f"sionna-rt {importlib.metadata.version('sionna-rt')}",
         "seed": seed,
         "licence": licence or LICENCE[own],

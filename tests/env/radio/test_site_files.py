@@ -91,6 +91,10 @@ def test_what_is_no_site(tmp_path):
     [
         (dict(format=2), "has format 2, and format 1 is known"),
         (dict(carrier_hz=None), "lacks carrier_hz"),
+        (dict(carrier_hz="fast"), "carrier_hz"),
+        (dict(scene=3), "scene=3: must be a text"),
+        (dict(transmitter=[1, 2]), r"transmitter=\[1, 2\]: must be 3 numbers"),
+        (dict(built_shape=[10**6, 10**6]), "built has other bits"),
         (dict(gain=np.full((3, 1), np.nan + 0j)), "gain is empty, or not finite"),
         (dict(gain=np.zeros((3, 1), complex)), "a place without any path"),
         (dict(gain=np.ones((3, 25), complex)), "delay has shape"),
