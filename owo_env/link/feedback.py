@@ -17,6 +17,29 @@ Integers = NDArray[np.integer]
 Mask = NDArray[np.bool_]
 
 
+def levels(values: Floats, bits: int, dither: Floats) -> tuple[Floats, Floats]:
+    """Values as numbers of steps, 0 … 2^b − 1, and their size s, which :func:`at_levels` undoes.
+
+    Args:
+        values: (d, …).
+        bits: b ≥ 1.
+        dither: Uniform numbers in [0, 1), of the same shape.
+    """
+    size = np.abs(values).max(axis=0)
+    places = (values + size) / _step(size, bits)
+    below = np.floor(places)
+    return below + (dither < places - below), size
+
+
+def at_levels(numbers: Floats, size: Floats, bits: int) -> Floats:
+    """What stands at these numbers of steps, counted from −s."""
+    return (numbers * _step(size, bits) - size).clip(-size, size)
+
+
+def _step(size: Floats, bits: int) -> Floats:
+    return np.where(size > 0, 2 * size / (2.0**bits - 1), 1.0)
+
+
 def rounded(gradients: Floats, bits: int, dither: Floats) -> Floats:
     """Each user's gradient on 2^b − 1 steps of [−s, s], s its largest entry in size.
 
@@ -28,11 +51,8 @@ def rounded(gradients: Floats, bits: int, dither: Floats) -> Floats:
         bits: b ≥ 1.
         dither: Uniform numbers in [0, 1), of the same shape.
     """
-    size = np.abs(gradients).max(axis=0)
-    step = np.where(size > 0, 2 * size / (2.0**bits - 1), 1.0)
-    places = (gradients + size) / step
-    below = np.floor(places)
-    return ((below + (dither < places - below)) * step - size).clip(-size, size)
+    numbers, size = levels(gradients, bits, dither)
+    return at_levels(numbers, size, bits)
 
 
 class Filling:

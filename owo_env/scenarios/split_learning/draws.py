@@ -27,6 +27,7 @@ class Draw(Enum):
     FRONT = (6, 3)  # by front layers
     ENCODER = (7, 3)
     HEAD = (8, 3)  # by a head and its loss
+    WIRE = (9, 4)  # likewise and by what crosses: which way its entries are rounded
 
 
 def generator(draw: Draw, seed: int, number: int, *which: int) -> np.random.Generator:

@@ -24,6 +24,7 @@ from owo_env.scenarios.split_learning.modes import MODES, has_batch_norm, warn_o
 from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.surroundings import quiet, reseed, surroundings
 from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream, taken
+from owo_env.scenarios.split_learning.wire import WIRES
 
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
@@ -45,6 +46,7 @@ class Settings(TypedDict, total=False):
     feedback: str
     users_per_pass: int
     device: str
+    wire: str | None
 
 
 class SplitLearning(Scenario):
@@ -86,6 +88,9 @@ class SplitLearning(Scenario):
             keep raw inputs at the user (``split="u"``); None sends inputs to the server.
         users_per_pass: [users] Served in one pass.
         device: Where torch computes.
+        wire: How floats cross between users and server: ``"float32"``, ``"float16"``, or
+            ``"int8"``, a byte an entry on 255 steps between plus and minus a user's largest,
+            rounded at random so that the mean is exact. None leaves them as they are.
         mode: How batch norm, dropout and the like behave while users learn. ``"eval"``: they
             rest, batch norm at the statistics that it came with. ``"train"``: as in a training
             loop, each user's batch by its own statistics, one user a pass; running statistics
@@ -121,14 +126,16 @@ class SplitLearning(Scenario):
         front: Modules | None = None,
         users_per_pass: int = 4,
         device: str = "cpu",
+        wire: str | None = None,
         mode: str | None = None,
         collate: Collate | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         checks.one_of("heads", heads, HEADS)
         checks.one_of("feedback", feedback, FEEDBACK)
-        if mode is not None:
-            checks.one_of("mode", mode, MODES)
+        for name, value, allowed in (("mode", mode, MODES), ("wire", wire, WIRES)):
+            if value is not None:
+                checks.one_of(name, value, allowed)
         least = 2 if mode == "train" and has_batch_norm(encoder) else 1
         x_1 = initial_model(encoder)
         dtype, found = torch.from_numpy(x_1).dtype, usable_device(device)
@@ -166,6 +173,7 @@ class SplitLearning(Scenario):
             mode=mode,
             device=found,
             dtype=dtype,
+            wire=wire,
         )
         if mode is None:
             warn_of_resting("encoder", [encoder])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,9 +16,8 @@ from owo_env.scenarios.base import Stream
 from owo_env.scenarios.split_learning import memory
 from owo_env.scenarios.split_learning.draws import Draw
 from owo_env.scenarios.split_learning.export import Exported
-from owo_env.scenarios.split_learning.heads import IGNORED
 from owo_env.scenarios.split_learning.link import Setup, Users
-from owo_env.scenarios.split_learning.metrics import measured
+from owo_env.scenarios.split_learning.local import LocalUsers
 from owo_env.scenarios.split_learning.modes import mixes_users
 from owo_env.scenarios.split_learning.server import Server
 from owo_env.scenarios.split_learning.surroundings import may_draw, position, surroundings
@@ -26,7 +25,7 @@ from owo_env.scenarios.split_learning.surroundings import may_draw, position, su
 Floats = NDArray[np.floating]
 Tensor = torch.Tensor
 
-EVALUATION_BATCH = 256
+MakeUsers = Callable[[Setup, int], Users]
 
 
 class SplitStream(Stream):
@@ -35,14 +34,17 @@ class SplitStream(Stream):
     Args:
         setup: The scenario's.
         rng: Gives the stream its seed, of which all draws are functions.
+        users: Where they are: of the setup and the seed.
     """
 
-    def __init__(self, setup: Setup, rng: np.random.Generator) -> None:
+    def __init__(
+        self, setup: Setup, rng: np.random.Generator, users: MakeUsers = LocalUsers
+    ) -> None:
         self.setup = setup
         self.round = 0
         with surroundings(setup.dtype, setup.device, draws=False):
             self.server = self._new_server()
-            self.users = Users(setup, int(rng.integers(2**63)))
+            self.users = users(setup, int(rng.integers(2**63)))
         self._chunks: list[slice] = []  # who is served in one pass; known with the first data
         self._busy: Sequence[bool] | None = None  # who has a job, where a link says so
 
@@ -68,7 +70,7 @@ class SplitStream(Stream):
     ) -> tuple[Sequence[float], Floats]:
         setup = self.setup
         self.server.load(model)
-        self.users.start_slot()
+        self.users.start_slot(slot)
         p = torch.from_numpy(weights.copy()).to(setup.device, setup.dtype)
         rates = list(setup.head_learning_rate)
         if setup.weights_scale_heads and not per_user:
@@ -113,16 +115,15 @@ class SplitStream(Stream):
         They judge the last model played with the heads as they are now. Accuracy is NaN of users
         whose labels are no classes, or whose outputs have not one score a class.
         """
-        if not self.users.validation_size(0):
-            return {}
         with self._judging():
-            found = [self._validated(k) for k in range(self.users.num_users)]
-        judged = np.array([figures for figures, _ in found])
-        info = {"validation_loss": judged[:, 0].copy()}
-        if not np.isnan(judged[:, 1]).all():
-            info["validation_accuracy"] = judged[:, 1].copy()
-        own = {name: [metrics[name] for _, metrics in found] for name in self.setup.metrics}
-        return info | {f"validation_{name}": np.array(values) for name, values in own.items()}
+            found = self.users.validate(self._infer)
+        if not found:
+            return {}
+        names = ["loss", "accuracy", *self.setup.metrics]
+        info = {name: np.array([figures[name] for figures in found]) for name in names}
+        if np.isnan(info["accuracy"]).all():
+            del info["accuracy"]
+        return {f"validation_{name}": values for name, values in info.items()}
 
     def export(self, model: Floats | None) -> Exported:
         """The modules as they are now; with ``model`` for θ, by default the last one played."""
@@ -130,10 +131,8 @@ class SplitStream(Stream):
         self.server.load(present if model is None else model)
         one = [copy.deepcopy(encoder).eval() for encoder in self.server.encoders]
         self.server.load(present)
-        users = self.users
-        encoders = one if len(one) > 1 else one * users.num_users
-        fronts = [copy.deepcopy(front).eval() for front in users.fronts]
-        return Exported(encoders, users.heads.modules(), fronts)
+        encoders = one if len(one) > 1 else one * self.users.num_users
+        return Exported(encoders, *self.users.exported())
 
     def state_dict(self) -> dict[str, Any]:
         carried = [memory.moved(one, self.setup.encoder) for one in self.server.encoders]
@@ -173,19 +172,24 @@ class SplitStream(Stream):
 
     @torch.no_grad()
     def _encoder_draws(self) -> bool:
-        """Whether it does on the first user's first job, by a trial that leaves no trace."""
+        """Whether it does on a user's job, by a trial that leaves no trace."""
         if not may_draw(self.setup.encoder):
             return False
         with memory.kept(*self._modules()):
-            sent = self.users.send(slice(0, 1), 0)
+            sent = self.users.trial()
             before = position(self.setup.device)
             self.server.infer(sent)
         return position(self.setup.device) != before
 
     def _teach(self, slot: int, members: slice, p: Tensor, rates: Sequence[float]) -> Tensor:
         """One pass for some users: features down, ∂ℓ/∂feature up; their losses (U,)."""
-        users = self.users
-        sent = users.send(members, slot)
+        users, count = self.users, len(p)
+        who, sent = users.send(members, slot)
+        if len(who) < count:  # NaN is the loss of who is missing
+            everyone = torch.full((count,), torch.nan, dtype=p.dtype, device=p.device)
+            if not who:
+                return everyone
+            p, rates = p[who], [rates[place] for place in who]
         self.server.meet(members.start)
         users.reseed(Draw.ENCODER, members.start, "train", slot)
         features = self.server.forward(sent, return_gradient=users.own_front)
@@ -194,6 +198,9 @@ class SplitStream(Stream):
         back = self.server.backward(upward, p)
         if back is not None:
             users.receive(members, back, rates)
+        if len(who) < count:
+            everyone[who] = losses
+            return everyone
         return losses
 
     def _teach_each(self, slot: int, rates: Sequence[float]) -> tuple[Tensor, Floats]:
@@ -208,31 +215,10 @@ class SplitStream(Stream):
 
     def _losses(self, slot: int, count: bool = False) -> list[float]:
         """Every user's loss on the data of a slot that utilities are measured on."""
-        return [
-            self._judge(k, self.setup.feedback, slot, count)[0] for k in range(self.users.num_users)
-        ]
+        return self.users.judge(self.setup.feedback, slot, self._infer, count)
 
-    def _validated(self, k: int) -> tuple[Floats, dict[str, float]]:
-        """A user's loss and accuracy on its validation data, and the metrics."""
-        size, totals, counted = self.users.validation_size(k), np.zeros(2), 0
-        seen: list[tuple[Tensor, Tensor]] | None = [] if self.setup.metrics else None
-        for start in range(0, size, EVALUATION_BATCH):
-            items = range(start, min(start + EVALUATION_BATCH, size))
-            *found, counts = self._judge(k, "validation", items, count=False, seen=seen)
-            if counts:
-                totals += np.array(found) * counts
-                counted += counts
-        if not counted:
-            raise ValueError(
-                f"round {self.round}: the validation data of user {k} have no label but {IGNORED}"
-            )
-        where = f"of user {k} in round {self.round}"
-        metrics = measured(self.setup.metrics, k, where, seen) if seen else {}
-        return totals / counted, metrics
-
-    def _judge(
-        self, k: int, part: str, at: int | range, count: bool, seen: Any = None
-    ) -> tuple[float, float, int]:
-        """:meth:`Users.judge` by this server."""
-        self.server.meet(k)
-        return self.users.judge(k, part, at, self.server.infer, count, seen)
+    def _infer(self, user: int, sent: Tensor, part: str, at: int | range) -> Tensor:
+        """The server as a judge."""
+        self.server.meet(user)
+        self.users.reseed(Draw.ENCODER, user, part, at)
+        return self.server.infer(sent)
