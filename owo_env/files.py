@@ -11,10 +11,14 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """A file beside ``path`` to write to, which is moved there at the end.
 
     Its name says who writes it, ``.host.pid.….tmp``; an error removes it.
+
+    Args:
+        path: Where.
+        durable: Whether it has to outlive a loss of power too, and not only this process.
 
     Raises:
         OSError: The folder is not there, or the disk refuses.
@@ -25,8 +29,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     beside.touch(exist_ok=False)  # tempfile would not keep to the umask
     try:
         yield beside
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -159,7 +159,7 @@ class OnAirBatch(Batch):
             **self.inner.round_info(which),
             "active_slots": active.sum(axis=1),
             "heard_slots": heard.sum(axis=1),
-            "feedback_age": _age(heard, self.link.delay),
+            "feedback_age": feedback_age(heard, self.link.delay),
         }
 
     def _at(self, array: Array, slot: int | Integers) -> Array:
@@ -227,7 +227,7 @@ class OnAirBatch(Batch):
             kept[..., which] = part
 
 
-def _age(heard: Mask, delay: int) -> Floats:
+def feedback_age(heard: Mask, delay: int) -> Floats:
     """How many slots ago the slot was that a user was last heard of, mean over slots, (n, K).
 
     Before anything arrives that is as many as were played.

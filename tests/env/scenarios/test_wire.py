@@ -30,7 +30,7 @@ def test_without_a_format_everything_crosses_as_it_is(dtype):
 def test_halves_are_torchs_own_and_too_large_ones_are_refused():
     tensor = torch.randn(100) * 100
     assert torch.equal(crossed(tensor, "float16"), tensor.half().float())
-    with pytest.raises(FloatingPointError, match="float16.*1e.06"):
+    with pytest.raises(FloatingPointError, match=r"float16.*1e.06"):
         crossed(torch.tensor([1.0, 1e6]), "float16")
 
 
