@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(.*)\.(\d+)\.[^.]*\.tmp")  # .host.pid.random.tmp
 
 
 @contextlib.contextmanager
@@ -47,6 +50,20 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
         content = content.encode("utf-8", "backslashreplace")
     with atomic(path) as beside:
         beside.write_bytes(content)
+
+
+def writer_lives(path: Path) -> bool:
+    """Whether the process that named a temporary file may still be writing it."""
+    writer = _TEMPORARY.fullmatch(path.name)
+    if writer is None or writer[1] != socket.gethostname():
+        return writer is not None  # on another machine that shares the folder; not ours to judge
+    try:
+        os.kill(int(writer[2]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def inside(folder: Path, name: str) -> Path:

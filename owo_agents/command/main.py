@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 import owo_env
-from owo_agents.benchmark.api.benchmark import Benchmark
-from owo_agents.benchmark.api.progress import Terminal
 from owo_agents.benchmark.figures import leaderboard
 from owo_agents.benchmark.report import publish, tables
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import runner
-from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.execution import make_pair
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite import manifest
 from owo_agents.benchmark.suite import reader as suite
 from owo_agents.benchmark.suite.cells import Cell
-from owo_agents.benchmark.suite.plan import Suite
 from owo_agents.benchmark.suite.selection import overridden
+from owo_agents.command.join import join
 from owo_agents.command.listing import list_
+from owo_agents.command.running import one_run, prepared
+from owo_agents.command.serve import serve
 from owo_agents.command.site import site
 from owo_agents.command.terminal import (
     RED,
@@ -98,21 +96,7 @@ def run(
     with refusing():
         if resume and out is None:
             raise ValueError("--resume: needs --out, the folder to go on from")
-        look_here([scenario, agent, *(set_ or ()), *(arg or ())])
-        arguments = pairs("--arg", arg)
-        if "agent" in arguments:
-            raise ValueError("--arg agent=…: give it as --agent")
-        one = suite.parse(
-            "run",
-            {
-                "summary": f"{agent} on {scenario}",
-                "rounds": rounds,
-                "seeds": [seed],
-                "agents": {agent: {"agent": agent, **arguments}},
-                "experiments": {scenario: {"scenario": scenario, "settings": pairs("--set", set_)}},
-            },
-            where=lambda path: "",
-        )
+        one = one_run(scenario, agent, rounds, seed, set_, arg)
         if render:
             runner.validate(one)
             show_rounds(one.cells()[0])
@@ -275,29 +259,12 @@ def record(
     console.print(f"{path}: {rounds} rounds of {scenario}")
 
 
+app.command("serve")(serve)
+app.command("join")(join)
 app.command("trace")(refusing()(trace))
 app.command("site")(refusing()(site))
 app.command("list")(refusing()(list_))
 app.command("train-rl")(refusing()(train_rl))
-
-
-def prepared(one: Suite, folder: Path, tensorboard: Path | None, **options: Any) -> Benchmark:
-    """The benchmark, everything checked; says which files of the folder were no results."""
-    callbacks: list[Callback] = []
-    if tensorboard is not None:
-        from owo_agents.benchmark.run.tensorboard import TensorBoard
-
-        callbacks.append(TensorBoard(tensorboard))
-    benchmark = Benchmark(
-        one,
-        folder=folder,
-        progress=Terminal(console),
-        callbacks=callbacks,
-        command=shlex.join(["owo", *sys.argv[1:]]),
-        **options,
-    )
-    say_set_aside(benchmark.set_aside)
-    return benchmark
 
 
 def show_rounds(cell: Cell) -> None:

@@ -73,6 +73,9 @@ class Kept:
         Raises:
             ValueError: It is damaged, or no such file.
         """
+        for half in path.absolute().parent.glob(".*.tmp"):  # of a process that was killed
+            if not files.writer_lives(half):
+                half.unlink(missing_ok=True)
         if not path.exists():
             return cls()
         try:

@@ -50,6 +50,11 @@ class Remote(Scenario):
         seats: Where users sit.
         each: What each sends for an item.
         patience: Seconds to wait for all of them before the first round; None waits for ever.
+
+    Attributes:
+        address: ``host:port``.
+        over: Why the run is over, as users are told when the port is closed; None where it is
+            not: they wait for the server to come back.
     """
 
     proven = True  # what users answer is theirs
@@ -58,6 +63,8 @@ class Remote(Scenario):
         self, inner: SplitLearning, seats: Seats, each: Input, patience: float | None = None
     ) -> None:
         self.inner, self.name = inner, inner.name  # type: ignore[misc]
+        self.address = seats.address
+        self.over: str | None = None
         self.problem = replace(inner.problem, link=RealLink())
         self._users = partial(RemoteUsers, seats=seats, each=each, patience=patience)
 

@@ -399,7 +399,9 @@ class Seats:
             seat.inbox.clear()
             if why is not None:
                 seat.gone = why
-            self.tell(f"user {seat.user + 1} is away" + (f": {seat.gone}" if seat.gone else ""))
+            if not self._closed:
+                why = f": {seat.gone}" if seat.gone else ""
+                self.tell(f"user {seat.user + 1} is away{why}")
             self.changed.notify_all()
 
 

@@ -27,6 +27,7 @@ def served(
     patience: float | None = None,
     settings: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    greet: Callable[[str], None] = lambda address: None,
 ) -> Iterator[Remote]:
     """Within, users can join; the scenario that is given is played with them.
 
@@ -39,6 +40,7 @@ def served(
         patience: [s] To wait for all users before the first round; None waits for ever.
         settings: The scenario's, for users of a shipped one.
         tell: Hears who comes and goes.
+        greet: Hears at which address.
 
     Raises:
         TypeError: A scenario of another kind.
@@ -64,9 +66,9 @@ def served(
     )
     limit = largest_message(setup, each)
     seats = Seats(credentials, listen, welcome, run, limit, deadline, tell)
-    reason = None
+    remote = Remote(scenario, seats, each, patience)
     try:
-        yield Remote(scenario, seats, each, patience)
-        reason = "the run is over"
+        greet(seats.address)
+        yield remote
     finally:
-        seats.stop(reason)
+        seats.stop(remote.over)

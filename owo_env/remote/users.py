@@ -180,6 +180,8 @@ class RemoteUsers(Users):
         return {"seed": self.seed, "heard": [list(seat.heard) for seat in self.seats.seats]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if "heard" not in state:
+            raise ValueError("the checkpoint is of a run whose users were in its own process")
         self.seed = int(state["seed"])
         for seat, (number, slot) in zip(self.seats.seats, state["heard"], strict=True):
             seat.heard = int(number), int(slot)

@@ -14,6 +14,7 @@ from joblib import cpu_count
 from owo_agents.benchmark.api import progress as progress_
 from owo_agents.benchmark.api.results import Results
 from owo_agents.benchmark.run import runner, tuning
+from owo_agents.benchmark.run.backends import Backend
 from owo_agents.benchmark.run.callbacks import Callback
 from owo_agents.benchmark.run.results import Store
 from owo_agents.benchmark.suite import manifest
@@ -33,7 +34,7 @@ class Benchmark:
         skip: Leave those out.
         folder: Where results are kept; None for a temporary one, which goes with the results.
         jobs: Runs at a time; None for as many as the cores that this process may use.
-        backend: ``"process"``, ``"serial"`` or ``"ray"``.
+        backend: ``"process"``, ``"serial"`` or ``"ray"``; or one of somebody's own.
         ray_address: Of a running Ray cluster.
         force: Run again what is there already.
         tune: Run the suite again with step sizes tuned on seeds that no table shows.
@@ -55,7 +56,7 @@ class Benchmark:
         skip: Sequence[str] = (),
         folder: Path | None = None,
         jobs: int | None = None,
-        backend: str = "process",
+        backend: str | Backend = "process",
         ray_address: str | None = None,
         force: bool = False,
         tune: bool = False,
@@ -66,9 +67,8 @@ class Benchmark:
     ) -> None:
         self._chosen, self._whole = narrowed(suite, only, skip), suite
         self._jobs = checks.whole("jobs", cpu_count() if jobs is None else jobs, low=1)
-        self._play = functools.partial(
-            runner.run, backend=runner.choose(backend, ray_address), jobs=self._jobs
-        )
+        chosen = runner.choose(backend, ray_address) if isinstance(backend, str) else backend
+        self._play = functools.partial(runner.run, backend=chosen, jobs=self._jobs)
         self._force, self._starts = force, tune_starts
         self._progress, self._callbacks, self._command = progress, callbacks, command
         runner.validate(self._chosen)

@@ -43,10 +43,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 _RETRIES = 3  # by Ray, of a task whose worker or node died
 
 
-def attempt(cell: Cell, on_round: OnRound | None, checkpoints: Path | None) -> Outcome:
+def attempt(cell: Cell, on_round: OnRound | None, checkpoints: Path | None, **how: Any) -> Outcome:
     """The cell's result, or its error in words: one failed cell never stops the others."""
     try:
-        return execute(cell, on_round, checkpoints)
+        return execute(cell, on_round, checkpoints, **how)
     except AgentError as error:
         return str(error)
     except Exception as error:
@@ -78,11 +78,15 @@ def _elsewhere(known: list[dict[str, Any]], cell: Cell, checkpoints: Path | None
 
 
 def serial(
-    cells: Sequence[Cell], jobs: int, on_round: OnRound, checkpoints: Path | None = None
+    cells: Sequence[Cell],
+    jobs: int,
+    on_round: OnRound,
+    checkpoints: Path | None = None,
+    **how: Any,
 ) -> Outcomes:
     """One after the other, in this process; ``on_round`` hears of each round as it ends."""
     for cell in cells:
-        yield cell, attempt(cell, on_round, checkpoints)
+        yield cell, attempt(cell, on_round, checkpoints, **how)
 
 
 def process(

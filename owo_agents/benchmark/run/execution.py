@@ -27,17 +27,20 @@ from owo_agents.playing.threads import one_thread
 from owo_agents.registry import registry as agents
 from owo_env import regret
 from owo_env.problem import problem_of
+from owo_env.scenarios import Scenario
 from owo_env.scenarios import registry as scenarios
 
 ENVIRONMENT = "AIRAN-FairMTL-v0"
+ENVIRONMENTS_OWN = ("alpha", "fairness", "gradients", "hindsight", "link", "render_mode")
+"""Settings of a cell that are none of its scenario."""
 CHECKPOINT_EVERY = 8  # rounds
 _STATED = ("airan-fairmtl", "numpy", "torch", "torchvision", "torchjd", "gymnasium")
 
 OnRound = Callable[[Cell, owo_agents.RoundRecord], None]
 
 
-def make_env(cell: Cell) -> gym.Env[Any, Any]:
-    """The cell's environment.
+def make_env(cell: Cell, scenario: Scenario | None = None) -> gym.Env[Any, Any]:
+    """The cell's environment, or one of a ready ``scenario`` that stands for the cell's.
 
     Raises:
         ValueError, TypeError: The environment or its scenario refuses a setting.
@@ -45,7 +48,10 @@ def make_env(cell: Cell) -> gym.Env[Any, Any]:
     """
     if "scenario" in cell.settings:
         raise ValueError(f"scenario={cell.settings['scenario']!r} is no setting beside another")
-    return gym.make(ENVIRONMENT, scenario=cell.scenario, **cell.settings)
+    if scenario is None:
+        return gym.make(ENVIRONMENT, scenario=cell.scenario, **cell.settings)
+    own = {name: value for name, value in cell.settings.items() if name in ENVIRONMENTS_OWN}
+    return gym.make(ENVIRONMENT, scenario=scenario, **own)
 
 
 def make_agent(cell: Cell, env: gym.Env[Any, Any]) -> owo_agents.Agent:
@@ -59,13 +65,16 @@ def make_agent(cell: Cell, env: gym.Env[Any, Any]) -> owo_agents.Agent:
     return owo_agents.make(cell.agent, given, **cell.arguments)
 
 
-def make_pair(cell: Cell) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
+def make_pair(
+    cell: Cell, scenario: Scenario | None = None
+) -> tuple[gym.Env[Any, Any], owo_agents.Agent]:
     """The cell's environment and agent; the one gives the gradients that the other needs."""
-    env = make_env(cell)
+    env = make_env(cell, scenario)
     agent = make_agent(cell, env)
     if agent.gradients == "per_user" and "gradients" not in cell.settings:
         env.close()
-        env = make_env(replace(cell, settings={**cell.settings, "gradients": "per_user"}))
+        asked = {**cell.settings, "gradients": "per_user"}
+        env = make_env(replace(cell, settings=asked), scenario)
     return env, agent
 
 
@@ -78,13 +87,21 @@ def versions() -> dict[str, str]:
     return found | {"machine": f"{sys.platform} {platform.machine()}"}
 
 
-def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | None = None) -> Result:
+def execute(
+    cell: Cell,
+    on_round: OnRound | None = None,
+    checkpoints: Path | None = None,
+    scenario: Scenario | None = None,
+    every: int = CHECKPOINT_EVERY,
+) -> Result:
     """Play the cell and return its result.
 
     Args:
         cell: What to play.
         on_round: Sees each round as it ends.
         checkpoints: The folder in which a long cell keeps where it stands, and finds it again.
+        scenario: A ready one that stands for the cell's.
+        every: Rounds between checkpoints.
 
     Raises:
         ValueError: The code or data are not those of the cell's key.
@@ -99,11 +116,11 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
         torch.manual_seed(torch_seed(cell.seed))  # some TorchJD aggregators draw from it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # validation has warned, once a line
-            env, agent = make_pair(cell)
+            env, agent = make_pair(cell, scenario)
         digest.check(cell, agents.entries, scenarios.entries, things=False)
         started = time.perf_counter()
         played = 0
-        for record in _records(env, agent, cell, checkpoints):
+        for record in _records(env, agent, cell, checkpoints, every):
             played += record.model.size > 0  # the others were restored
             records.append(replace(record, model=np.empty(0)))  # all of them would fill the memory
             if on_round is not None:
@@ -115,7 +132,11 @@ def execute(cell: Cell, on_round: OnRound | None = None, checkpoints: Path | Non
 
 
 def _records(
-    env: gym.Env[Any, Any], agent: owo_agents.Agent, cell: Cell, checkpoints: Path | None
+    env: gym.Env[Any, Any],
+    agent: owo_agents.Agent,
+    cell: Cell,
+    checkpoints: Path | None,
+    every: int,
 ) -> Iterator[owo_agents.RoundRecord]:
     """The rounds, side by side where that gives the same bits, certified where there is θ*.
 
@@ -128,6 +149,6 @@ def _records(
 
     if checkpoints is not None and not certify and agent.savable():
         path = checkpoints / f"{cell.key}.safetensors"
-        every = min(CHECKPOINT_EVERY, cell.rounds)
+        every = min(every, cell.rounds)
         return checkpoint.resume(path, asdict(cell), env, agent, cell.rounds, cell.seed, every)
     return owo_agents.play(env, agent, cell.rounds, cell.seed, certify)

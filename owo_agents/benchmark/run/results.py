@@ -12,9 +12,7 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import re
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +34,6 @@ _SERIES = ("fairness", "regret", "utilities", "weights")
 _SIZES = ("num_users", "dim", "num_slots")
 _CONSTANTS = (*_SIZES, "alpha", "utility_bounds", "l_max", "diameter", "gradient_bound")
 _KEY = re.compile(r"[0-9a-f]{20}\.json")
-_TEMPORARY = re.compile(r"\.(.*)\.(\d+)\.[^.]*\.tmp")  # .host.pid.random.tmp
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +100,9 @@ class Result:
         for name, values in result.series():
             known = name in _SERIES or name in measured
             if known and name not in _SERIES and values.ndim == 2:
+                there = result.extras.get("validated")
+                if there is not None:  # users elsewhere may be away where a round ends
+                    values = np.where(there, values, 0.0)
                 values = values[:, ~np.isnan(values).all(axis=0)]  # of a user it means nothing
             if known and values.dtype.kind == "f" and not np.isfinite(values).all():
                 first = int(np.argwhere(~np.isfinite(values))[0][0]) + 1
@@ -296,7 +296,7 @@ class Store:
 def _objection(path: Path, read: bool) -> str | None:
     """Why a file in ``cells/`` is no result, or None if it is one (or one being written)."""
     if path.name.endswith(".tmp"):
-        return None if _writer_lives(path) else "half-written, its writer is gone"
+        return None if files.writer_lives(path) else "half-written, its writer is gone"
     if not _KEY.fullmatch(path.name) or path.is_symlink() or not path.is_file():
         return "not a benchmark result"
     try:
@@ -312,17 +312,3 @@ def _read(path: Path) -> Result:
     if result.cell.key != path.stem:
         raise ValueError("its name is not the key of its configuration")
     return result
-
-
-def _writer_lives(path: Path) -> bool:
-    """Whether the process that named a temporary file may still be writing it."""
-    writer = _TEMPORARY.fullmatch(path.name)
-    if writer is None or writer[1] != socket.gethostname():
-        return writer is not None  # on another machine that shares the folder; not ours to judge
-    try:
-        os.kill(int(writer[2]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -157,7 +157,7 @@ def run(
                 outcome = _saved(outcome, store)
             if isinstance(outcome, Result):
                 done += 1
-                if backend is not backends.serial:
+                if getattr(backend, "func", backend) is not backends.serial:
                     for record in outcome.records():
                         on_round(cell, record)
                 for callback in callbacks:

@@ -120,8 +120,9 @@ def unpacked(packed: Packed) -> Tensor:
     if packed.rounds:
         size = packed.data[:before].copy().view(SCALE).astype(np.float32)
         flat = at_levels(flat[:, None].astype(np.float32), size, BITS)[:, 0]
-    flat = flat.astype(packed.dtype, copy=not flat.flags.writeable)
-    return torch.from_numpy(flat).as_strided(packed.shape, packed.strides)
+    made = torch.empty(count, dtype=getattr(torch, packed.dtype))
+    made.numpy()[:] = flat  # into memory aligned as torch has it: products' bits may go by that
+    return made.as_strided(packed.shape, packed.strides)
 
 
 def dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
