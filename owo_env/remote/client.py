@@ -15,7 +15,7 @@ import grpc
 
 from owo_env.remote.credentials import Token, name_of, pinned
 from owo_env.remote.keeping import Kept
-from owo_env.remote.member import Heard, Member
+from owo_env.remote.member import DRAWING, Heard, Member
 from owo_env.remote.protocol import METHOD, TOKEN, VERSION, Down, Up, read
 from owo_env.scenarios.split_learning.link import Setup
 
@@ -198,7 +198,8 @@ class Client:
             raise RemoteError(f"the server says {kind} of version {getattr(welcome, 'version', 0)}")
         self._again = False
         if self.member is None:
-            setup = self._setup(welcome)
+            with DRAWING:
+                setup = self._setup(welcome)
             self.member = Member(setup, welcome, self._path, self._kept)
         else:
             self.member.meet(welcome)

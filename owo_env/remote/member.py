@@ -22,7 +22,7 @@ from owo_env.scenarios.split_learning.surroundings import surroundings
 from owo_env.scenarios.split_learning.wire import pack
 
 Tensor = torch.Tensor
-_DRAWING = threading.Lock()  # modules are drawn from generators that all threads share
+DRAWING = threading.Lock()  # modules are drawn from generators that all threads share
 
 Heard = tuple[str, Any]
 """A message of the server: what it is, and its content."""
@@ -110,7 +110,7 @@ class Member:
 
     def _open_round(self, voice: Voice, message: Any) -> None:
         kept, number, self._sent = self.kept, int(message.round), None
-        with _DRAWING, self._surroundings(draws=True):
+        with DRAWING, self._surroundings(draws=True):
             if self._users is None or self._users.seed != int(message.seed):
                 here = range(self.user, self.user + 1)
                 self._users = LocalUsers(self._setup, int(message.seed), here)
