@@ -47,16 +47,18 @@ def equal(local, remote):
 class Server:
     """A server whose rounds are played in a thread, and users of this process beside it."""
 
-    def __init__(self, folder, users=2, rounds=2, deadline=20.0, run="a-run", **settings):
+    def __init__(
+        self, folder, users=2, rounds=2, deadline=20.0, run="a-run", scenario=None, **settings
+    ):
         self.folder, self.users, self.rounds = folder, users, rounds
         self.settings = {**SMALL, "num_users": users, **settings}
         self.credentials = credentials.made(users)
         self.told, self.joined, self.errors = [], {}, {}
-        self._scenario = owo_env.make_scenario("rainbow-mnist", **self.settings)
+        made = scenario or owo_env.make_scenario("rainbow-mnist", **self.settings)
         self._stack = contextlib.ExitStack()
         self.remote = self._stack.enter_context(
             served(
-                self._scenario, self.credentials, "127.0.0.1:0", run=run, deadline=deadline,
+                made, self.credentials, "127.0.0.1:0", run=run, deadline=deadline,
                 settings=self.settings, tell=self.told.append,
             )
         )  # fmt: skip
@@ -85,12 +87,17 @@ class Server:
         """Let users take part, each in a thread."""
         for user in users:
             given = {"state": self.folder / f"user-{user}.safetensors", **options}
-            args = user, address or self.address, given
-            self._threads.append(self._started(self._take_part, *args))
+            where = address or self.address, self.token(user).line
+            self.take(lambda user, w=where, g=given: join_shipped(*w, {}, **g), user)
 
-    def _take_part(self, user, address, options):
+    def take(self, take_part, *users):
+        """The same by any function of the user."""
+        for user in users:
+            self._threads.append(self._started(self._take_part, user, take_part))
+
+    def _take_part(self, user, take_part):
         try:
-            self.joined[user] = join_shipped(address, self.token(user).line, {}, **options)
+            self.joined[user] = take_part(user)
         except Exception as error:
             self.errors[user] = error
 
@@ -211,8 +218,7 @@ class Proxy:
             threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near):
-        far = socket.create_connection(self._target)
-        with near, far:
+        with contextlib.suppress(OSError), near, socket.create_connection(self._target) as far:
             there = {near: far, far: near}
             carried, cut = 0, None
             while True:

@@ -52,6 +52,7 @@ class Remote(Scenario):
         patience: Seconds to wait for all of them before the first round; None waits for ever.
 
     Attributes:
+        seats: They.
         address: ``host:port``.
         over: Why the run is over, as users are told when the port is closed; None where it is
             not: they wait for the server to come back.
@@ -63,7 +64,7 @@ class Remote(Scenario):
         self, inner: SplitLearning, seats: Seats, each: Input, patience: float | None = None
     ) -> None:
         self.inner, self.name = inner, inner.name  # type: ignore[misc]
-        self.address = seats.address
+        self.seats, self.address = seats, seats.address
         self.over: str | None = None
         self.problem = replace(inner.problem, link=RealLink())
         self._users = partial(RemoteUsers, seats=seats, each=each, patience=patience)

@@ -202,9 +202,16 @@ class Seats:
             self.changed.notify_all()
 
     def wait(self, ready: Callable[[], bool], seconds: float | None) -> bool:
-        """Wait until that is so; whether it is."""
+        """Wait until that is so; whether it is.
+
+        Raises:
+            RuntimeError: The port was closed meanwhile.
+        """
         with self.changed:
-            return self.changed.wait_for(ready, seconds)
+            found = self.changed.wait_for(lambda: self._closed or ready(), seconds)
+            if self._closed:
+                raise RuntimeError("the port was closed")
+            return found
 
     def ready(self, seat: Seat) -> bool:
         """Whether its user is there for the next slot of the open round."""
