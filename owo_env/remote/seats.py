@@ -76,8 +76,9 @@ class Seat:
         opened: The last round that it has opened in this process of the server.
         validation: How many items of validation data it has in that.
         heard: The last slot that it was heard in.
-        late: Whether it has not spoken since it missed a deadline or came back.
-        gone: Why it is not waited for; None where it may come back.
+        late: Whether it has not spoken since it missed a deadline, or came back to stay.
+        gone: Why it will not come back by itself; None where it may. Who is neither is waited
+            for, until the deadline, also while its line is broken.
         began_again: How often it came with new private parts, since that was last told.
         script: What it was sent since its parts were last known to be on its disk, by slot: what
             it needs to hear again if it comes back.
@@ -160,6 +161,7 @@ class Seats:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_MS // 2),
                 ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.http2.max_ping_strikes", 0),
             ],
         )
         pair = (credentials.key, credentials.certificate)
@@ -214,12 +216,12 @@ class Seats:
             return found
 
     def ready(self, seat: Seat) -> bool:
-        """Whether its user is there for the next slot of the open round."""
-        return seat.line is not None and seat.opened == self._round and not seat.late
+        """Whether its user is to be asked for the next slot of the open round."""
+        return seat.opened == self._round and not seat.late and seat.gone is None
 
     def waits(self, seat: Seat) -> bool:
-        """Whether its user is there, or may be soon, and has not opened the round yet."""
-        return seat.line is not None and seat.opened < self._round and not seat.late
+        """Whether its user is waited for, and has not opened the round yet."""
+        return seat.opened < self._round and not seat.late and seat.gone is None
 
     def collect(
         self, users: Iterable[int], kinds: Sequence[str], key: Callable[[Any], Key], expected: Key
@@ -315,7 +317,7 @@ class Seats:
             line.put(seat.opening)
             for _, sent in seat.script:
                 line.put(sent)
-            seat.line, seat.late, seat.gone = line, True, None
+            seat.line, seat.late, seat.gone = line, seat.late or seat.gone is not None, None
             if forget:
                 seat.heard, seat.began_again = (0, 0), seat.began_again + 1
             self.tell(f"user {seat.user + 1} is there")

@@ -83,7 +83,8 @@ class RemoteUsers(Users):
             seats.tell(f"waiting for {self.num_users} users at {seats.address}")
             seats.wait(lambda: all(map(seats.ready, seats.seats)), self._patience)
             self._began = True
-        seats.wait(lambda: not any(map(seats.waits, seats.seats)), seats.deadline)
+        else:
+            seats.wait(lambda: not any(map(seats.waits, seats.seats)), seats.deadline)
         with seats.changed:
             for seat in filter(seats.waits, seats.seats):
                 seat.late = True
