@@ -225,7 +225,7 @@ class Proxy:
                 ready, _, _ = select.select([near, far], [], [], 60)
                 for one in ready:
                     try:
-                        piece = one.recv(1 << 14)
+                        piece = one.recv(1 << 14 if self.cuts else 1 << 19)
                         if self.delay:
                             time.sleep(self.delay)
                         if one is near:
@@ -358,6 +358,7 @@ def _nurse():
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.close(0)
             _child(**order)
         print(pid, flush=True)

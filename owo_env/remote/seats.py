@@ -248,11 +248,15 @@ class Seats:
                 if not waiting or left <= 0 or not self.changed.wait(left):
                     break
             for seat in [self.seats[k] for k in waiting]:
-                seat.late = True
                 seat.forget(lambda k: k == expected)
-                what = "is silent" if seat.line is not None else "is not back"
-                self.tell(f"user {seat.user + 1} {what} after {self.deadline:g} s")
+                self.late(seat)
         return found
+
+    def late(self, seat: Seat) -> None:
+        """Wait for a user no more, until it speaks."""
+        seat.late = True
+        what = "is silent" if seat.line is not None else "is not back"
+        self.tell(f"user {seat.user + 1} {what} after {self.deadline:g} s")
 
     def refuse(self, user: int, why: str) -> None:
         """End a user's stream for what it said."""

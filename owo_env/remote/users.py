@@ -87,7 +87,7 @@ class RemoteUsers(Users):
             seats.wait(lambda: not any(map(seats.waits, seats.seats)), seats.deadline)
         with seats.changed:
             for seat in filter(seats.waits, seats.seats):
-                seat.late = True
+                seats.late(seat)
 
     def trial(self) -> Tensor:
         return self._each.zeros(self.setup.batch_size).to(self.setup.device)

@@ -74,7 +74,7 @@ def test_a_line_that_breaks_in_the_middle_of_a_message(tmp_path):
 @pytest.mark.slow
 def test_a_user_that_stands_still_is_unheard_then_away_then_there_again(tmp_path, nursery):
     """SIGSTOP for longer than the deadline, then SIGCONT."""
-    with Server(tmp_path, rounds=5, deadline=1.0) as server:
+    with Server(tmp_path, rounds=5, deadline=3.0) as server:
         slow = Proxy(server.address, delay=0.02)  # so that there is time
         server.join(1, address=slow.address)
         pid = user(nursery, server, 2, "log")
@@ -89,7 +89,7 @@ def test_a_user_that_stands_still_is_unheard_then_away_then_there_again(tmp_path
     active = np.array([r.extras["active_slots"] for r in server.records])
     heard = np.array([r.extras["heard_slots"] for r in server.records])
     assert (active[:, 0] == 4).all() and (heard[:, 0] == 4).all()
-    assert (active - heard)[:, 1].sum() == 1  # one deadline was missed
+    assert (active - heard)[:, 1].sum() <= 1  # one deadline was missed, of a slot or a round
     assert 0 < heard[:, 1].sum() < 19 and heard[-1, 1] == 4  # away meanwhile, there at the end
     kept = Kept.read(tmp_path / "user-2.safetensors")
     assert (kept.round, kept.slot) == (5, 4)
@@ -128,7 +128,7 @@ def test_a_state_that_is_older_or_of_another_run_is_refused_and_may_begin_again(
         server.join(1, 2)
         server.finish()
     old = (tmp_path / "user-2.safetensors").read_bytes()
-    with Server(tmp_path, rounds=40, run="another") as server:
+    with Server(tmp_path, rounds=25, run="another") as server:
         slow = Proxy(server.address, delay=0.01)
         with pytest.raises(RemoteError, match="round 1, slot 4 of run a-run, and this is run anot"):
             again(server, 2)
@@ -189,7 +189,7 @@ def test_patience_is_a_time(tmp_path):
 def test_a_server_killed_at_random_moments_gives_the_bits_of_one_that_was_not(tmp_path, nursery):
     """kill -9 and --resume ten times; its users wait for it and go back with it."""
     port, rng = free_port(), random.Random(25)
-    words = ["serve", "--rounds", 6, "--seed", 3, "--set", "num_slots=6", "--set", "split=u",
+    words = ["serve", "--rounds", 20, "--seed", 3, "--set", "num_slots=6", "--set", "split=u",
              "--set", "batch_size=8", "--listen", f"127.0.0.1:{port}", "--out", tmp_path / "r",
              "--deadline", 60]  # fmt: skip
     pid = nursery.owo(*words, log=str(tmp_path / "log"))
@@ -201,16 +201,19 @@ def test_a_server_killed_at_random_moments_gives_the_bits_of_one_that_was_not(tm
         for k in (1, 2)
     ]  # fmt: skip
     checkpoints = tmp_path / "r" / "checkpoints"
+    midway = 0
     for _ in range(10):
         before = log_of(tmp_path).count("is there")
         wait_for(lambda b=before: log_of(tmp_path).count("is there") >= b + 2 or done(tmp_path), 60)
         time.sleep(rng.uniform(0.0, 0.25))
+        midway += not done(tmp_path)
         os.kill(pid, signal.SIGKILL)
         nursery.ended(pid)
         pid = nursery.owo(*words, "--resume", log=str(tmp_path / "log"))
     for one in (pid, *pids):
         nursery.ended(one, 120)
-    local, stream = rounds_of("rainbow-mnist", 6, 3, num_slots=6, split="u", batch_size=8)
+    assert midway == 10
+    local, stream = rounds_of("rainbow-mnist", 20, 3, num_slots=6, split="u", batch_size=8)
     (result,) = (json.loads(p.read_text()) for p in (tmp_path / "r" / "cells").glob("*.json"))
     for name in ("fairness", "utilities", "weights"):
         assert np.array_equal(result[name], [getattr(r, name) for r in local]), name

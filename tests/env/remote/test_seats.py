@@ -222,9 +222,7 @@ def test_the_server_must_be_one_of_split_learning():
     from owo_env.remote.serving import served
 
     with pytest.raises(TypeError, match="'sinusoid' has no users of split learning"):
-        with served(
-            owo_env.make_scenario("sinusoid"), credentials.made(2), "127.0.0.1:0", run="r"
-        ):
+        with served(owo_env.make_scenario("sinusoid"), credentials.made(2), "127.0.0.1:0", run="r"):
             pass
 
 
