@@ -179,7 +179,7 @@ def test_patience_is_a_time(tmp_path):
     with Server(tmp_path) as server:
         token = server.token(1).line
     said, began = [], time.monotonic()
-    with pytest.raises(RemoteError, match="for 0.01 minutes.*user is kept"):
+    with pytest.raises(RemoteError, match=r"for 0.01 minutes.*user is kept"):
         join_shipped(server.address, token, {}, tmp_path / "user", patience=0.01, tell=said.append)
     assert 0.6 <= time.monotonic() - began < 10
     assert len(said) == 1 and "trying again" in said[0]
