@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint docs speed package lowest compat clean
+.PHONY: venv demo remote test lint docs speed package lowest compat clean
 
 PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 
@@ -20,6 +20,9 @@ venv: .venv/installed
 
 demo: venv  ## the benchmark, on embedded data
 	$(BIN)/owo bench quickstart
+
+remote: venv  ## a server and two users on this machine, for two rounds
+	$(BIN)/python examples/remote_users.py
 
 test: docs  ## the whole test suite, and every notebook from top to bottom
 	$(BIN)/python -m pytest -n 2 --dist loadfile

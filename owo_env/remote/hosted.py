@@ -23,6 +23,7 @@ class Hosted(SplitLearning):
             make of them; without the batch.
         input_dtype: Its type, torch's name.
         front: Whether users keep first layers of their own, and with them their inputs.
+        metrics: Names of figures that users report of their validation data.
         mode: As for :class:`SplitLearning`.
         settings: Likewise.
 
@@ -40,14 +41,17 @@ class Hosted(SplitLearning):
         input_shape: Sequence[int],
         input_dtype: str = "float32",
         front: bool = False,
+        metrics: Sequence[str] = (),
         mode: str | None = None,
         **settings: Unpack[Settings],
     ) -> None:
+        users = checks.whole("num_users", num_users, low=2)
         super().__init__(
             encoder,
             head=_elsewhere,
-            tasks=[_elsewhere] * checks.whole("num_users", num_users, low=2),
+            tasks=[_elsewhere] * users,
             front=_elsewhere if checks.flag("front", front) else None,
+            metrics={name: [None] * users for name in metrics},
             mode=mode,
             **settings,
         )

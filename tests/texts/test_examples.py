@@ -7,8 +7,19 @@ import runpy
 import pytest
 import torch
 from places import REPOSITORY
+from remote_helpers import free_port
 
 EXAMPLES = REPOSITORY / "examples"
+
+
+@pytest.mark.slow
+def test_a_server_and_two_users(monkeypatch, tmp_path, capfd):
+    pytest.importorskip("grpc")
+    monkeypatch.chdir(tmp_path)
+    example = runpy.run_path(str(EXAMPLES / "remote_users.py"), run_name="example")
+    monkeypatch.setitem(example["main"].__globals__, "ADDRESS", f"127.0.0.1:{free_port()}")
+    assert example["main"]() == 0
+    assert capfd.readouterr().out.count("the run is over: learned from 62 slots") == 2
 
 
 @pytest.mark.slow
