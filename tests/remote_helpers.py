@@ -250,13 +250,17 @@ class Nursery:
     """A process that has imported everything, and starts others at once by forking.
 
     It never speaks gRPC itself, so that its children may.
+
+    Args:
+        folder: Where they run.
+        inside: A command that runs it somewhere, such as in a network namespace.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, inside=()):
         self.folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=folder, env={**os.environ, "GRPC_VERBOSITY": "NONE", "OMP_NUM_THREADS": "1"},
+            [*inside, sys.executable, __file__], cwd=folder, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "GRPC_VERBOSITY": "NONE", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         self.pids = []
 

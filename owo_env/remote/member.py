@@ -66,9 +66,9 @@ class Member:
         self.user, self.kept, self.learned = int(welcome.user), kept, 0
         self._me = slice(self.user, self.user + 1)
         self._wire = welcome.wire or None
+        self._ahead = setup.front is None and setup.feedback == "train"  # jobs can be sent so
         self.meet(welcome)
         self._users: LocalUsers | None = None
-        self._sent: int | None = None  # the slot whose job was sent last
         self._handlers: Mapping[str, Callable[[Voice, Any], None]] = {
             "round_opened": self._open_round,
             "slot": self._send,
@@ -80,6 +80,7 @@ class Member:
     def meet(self, welcome: Any) -> None:
         """A server that may have been started again."""
         self._incarnation = welcome.incarnation
+        self._sent: int | None = None  # the slot whose job was sent last on this connection
         if welcome.forget or not self.kept.run:
             self.kept, self._users = Kept(run=welcome.run), None
 
@@ -130,10 +131,12 @@ class Member:
         self._say(voice, opened=dict(round=number, validation=size))
 
     def _send(self, voice: Voice, message: Any) -> None:
-        users, slot = self.users, int(message.slot)
-        known = self._position() >= (message.round, slot + 1)
-        if known and not self.kept.pending:
-            return
+        known = self._position() >= (message.round, message.slot + 1)
+        if self.kept.pending if known else message.slot != self._sent:
+            self._send_job(voice, int(message.slot), known)
+
+    def _send_job(self, voice: Voice, slot: int, known: bool) -> None:
+        users = self.users
         with self._surroundings():
             if known:  # once more, for front layers' graph alone
                 with memory.kept(*users.fronts):
@@ -142,8 +145,8 @@ class Member:
                 _, sent = users.send(self._me, slot)
         self._sent = slot
         if not known:
-            about = dict(round=message.round, slot=slot)
-            self._say(voice, sent=dict(**about, tensor=self._told(sent, "train", slot, SENT)))
+            tensor = self._told(sent, "train", slot, SENT)
+            self._say(voice, sent=dict(round=users.round, slot=slot, tensor=tensor))
 
     def _answer(self, voice: Voice, message: Any) -> None:
         users, slot = self.users, int(message.slot)
@@ -164,6 +167,8 @@ class Member:
         self._keep(durable=False)
         voice.say(self.kept.answer)
         self.learned += 1
+        if self._ahead and slot + 1 < self._setup.num_slots:
+            self._send_job(voice, slot + 1, known=False)  # while the server learns
 
     def _receive(self, voice: Voice, message: Any) -> None:
         slot = int(message.slot)
