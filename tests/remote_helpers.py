@@ -260,7 +260,8 @@ class Nursery:
         self.folder = folder
         self._process = subprocess.Popen(
             [*inside, sys.executable, __file__], cwd=folder, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "GRPC_VERBOSITY": "NONE", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "GRPC_VERBOSITY": "NONE", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         self.pids = []
 
