@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     # Other people's, whose pages a build without a network cannot ask.
     (
         "py:.*",
-        r"(collections|gym|gymnasium|joblib|matplotlib|nn|np|numpy|os|pathlib|ray|rich|"
+        r"(collections|google|grpc|gym|gymnasium|joblib|matplotlib|nn|np|numpy|os|pathlib|ray|rich|"
         r"stable_baselines3|torch|torchjd|typing|typing_extensions)\..*",
     ),
     ("py:class", r"ArrayLike|Axes|NDArray|Dataset|Tensor|Aggregator|Scalarizer"),

@@ -168,7 +168,7 @@ def kept(folder: Path, users: int, own: tuple[Path, Path] | None = None) -> Cred
     if own and (certificate is None or key is None):
         raise ValueError(f"certificate: {chain[0]} and {chain[1]} must both be there")
     fresh = made(users, certificate, key)
-    found = [Token.read(path.read_text()) if path.exists() else None for path in paths]
+    found = [_token(path) if path.exists() else None for path in paths]
     tokens = []
     for new, old in zip(fresh.tokens, found):
         if old is not None and (old.user, old.fingerprint) != (new.user, new.fingerprint):
@@ -185,6 +185,10 @@ def kept(folder: Path, users: int, own: tuple[Path, Path] | None = None) -> Cred
         if not path.exists():
             _secret(path, f"{token.line}\n".encode())
     return Credentials(fresh.certificate, fresh.key, tuple(tokens))
+
+
+def _token(path: Path) -> Token:
+    return Token.read(path.read_text(encoding="ascii", errors="replace"))
 
 
 def _secret(path: Path, content: bytes) -> None:
