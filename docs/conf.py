@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
         r"stable_baselines3|torch|torchjd|typing|typing_extensions)\..*",
     ),
     ("py:class", r"ArrayLike|Axes|NDArray|Dataset|Tensor|Aggregator|Scalarizer"),
-    ("py:class", r".*\.Draw|Collate|.*\.T|T|A|Best"),  # type aliases and variables
+    ("py:class", r".*\.Draw|Collate|Each|.*\.T|T|A|Best"),  # type aliases and variables
 ]
 
 templates_path = ["templates"]
