@@ -67,7 +67,7 @@ def site(
     made.save(path)
     kinds = ", ".join(dict.fromkeys(street.kind for street in made.streets))
     console.print(
-        f"{path}: {len(made.along)} places on {len(made.streets)} streets ({kinds}), gains "
+        f"{path}: {len(made.along)} places, streets: {len(made.streets)} ({kinds}), gains "
         f"{made.gain_db.min():.0f} to {made.gain_db.max():.0f} dB",
         highlight=False,
     )

@@ -91,5 +91,5 @@ def test_a_site_in_one_command(tmp_path, monkeypatch):
         pytest.skip(str(error))
     result = owo(tmp_path / "a.npz", *CANYON, "--users", "8", "--look-at", "20,0,1.5")
     assert result.exit_code == 0, result.output
-    assert "a.npz: 8 places on" in " ".join(result.output.split())
+    assert "a.npz: 8 places, streets:" in " ".join(result.output.split())
     assert len(load(tmp_path / "a.npz").along) == 8

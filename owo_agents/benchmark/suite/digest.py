@@ -110,7 +110,7 @@ def files_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """The user's own files that settings of a scenario name."""
     named = {name: settings[name] for name in ("trace", "site") if name in settings}
     texts = {name: path for name, path in named.items() if isinstance(path, str)}
-    return {name: path for name, path in texts.items() if name == "trace" or path not in sites()}
+    return {name: path for name, path in texts.items() if name == "trace" or _is_file(path)}
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -119,6 +119,10 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping | list | tuple):
         for inner in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(inner)
+
+
+def _is_file(site: str) -> bool:
+    return site not in sites() and (site.endswith(".npz") or os.path.exists(site))
 
 
 def check(

@@ -274,6 +274,8 @@ def test_another_site_in_a_file_makes_other_cells(tmp_path, monkeypatch):
             for where in (str(file), "mine.npz", "munich")
         ]
     assert keys[0] == keys[1] != keys[3] == keys[4] and keys[2] == keys[5]
+    chosen = small(experiments={"t": {"scenario": "csi-prediction", "settings": {"site": "munic"}}})
+    assert chosen.cells()[0].settings["site"] == "munic"  # a name that is none, and no path
 
 
 def test_a_trace_is_the_same_file_in_any_folder(tmp_path, monkeypatch):
