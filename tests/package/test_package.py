@@ -93,17 +93,18 @@ def test_it_imports_from_where_it_was_installed(there):
 
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+EXTRAS = {"DualScalarizer": 'pip install "torchjd[', "owo_env.remote": '"grpcio>='}
+"""What blocks of it need beside the package, and what they answer without."""
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_readme_s_block(there, number):
     script = BLOCKS[number]
-    if "DualScalarizer" in script:
-        _, said = there.python(script, code=1)
-        assert 'pip install "torchjd[' in said
-    else:
-        there.python(script)
+    needs = [line for name, line in EXTRAS.items() if name in script]
+    _, said = there.python(script, code=1 if needs else 0)
+    for line in needs:
+        assert line in said
 
 
 PLAY = """
