@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from owo_env.remote.protocol import Down
-from owo_env.remote.seats import Key, Seat, Seats
+from owo_env.remote.seat import Key, Seat
+from owo_env.remote.seats import Seats
 from owo_env.remote.tensors import checked, heard, told
 from owo_env.scenarios.split_learning.draws import Draw
 from owo_env.scenarios.split_learning.link import BACK, FEATURES, Infer, Setup, Users

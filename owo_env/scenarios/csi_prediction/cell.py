@@ -93,9 +93,9 @@ class Cell(Population):
         drift: int,
     ) -> None:
         checks.one_of("mix", mix, EDGE_SHARE)
-        self.users = _mixed(mix, num_users) if users is None else named(users, USERS, User)
-        if users is not None and num_users not in (None, len(users)):
-            raise ValueError(f"num_users={num_users}: but {len(users)} users are given")
+        self.users = (
+            _mixed(mix, num_users) if users is None else named(users, num_users, USERS, User)
+        )
         self.shuffle, self.drift = shuffle, drift
         self.fixed = not (shuffle or drift)
         if drift and len(self.classes) < 2:

@@ -83,16 +83,22 @@ def trace_of_hessian(past: int, mean: float, worst: float) -> float:
 
 
 def named(
-    users: Sequence[str | Mapping[str, Any]], known: Mapping[str, Kind], kind: type[Kind]
+    users: Sequence[str | Mapping[str, Any]],
+    num_users: int | None,
+    known: Mapping[str, Kind],
+    kind: type[Kind],
 ) -> tuple[Kind, ...]:
     """The users of a list: names among the ``known``, or mappings of a ``kind``'s fields.
 
     Raises:
-        ValueError: Not a list of two or more, an unknown name, or two classes of one name.
+        ValueError: Not a list of two or more, another number than ``num_users``, or an unknown
+            name.
         TypeError: A user has an unknown field, or lacks one.
     """
     if isinstance(users, str) or not isinstance(users, Sequence) or len(users) < 2:
         raise ValueError(f"users={users!r}: must be a list of at least two users")
+    if num_users is not None and num_users != len(users):
+        raise ValueError(f"num_users={num_users}: but {len(users)} users are given")
     return tuple(_one(user, known, kind) for user in users)
 
 

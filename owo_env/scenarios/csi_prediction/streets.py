@@ -102,11 +102,12 @@ class OnStreets(Population):
         self.site, self.shuffle, self.drift = site, shuffle, drift
         self._budget = budget
         self._snr_db = budget.snr_db(site.gain_db)
+        self._gain = 10 ** (site.gain_db / 10)
         served = ~np.isnan(self._snr_db)
         inside = any(site.streets[n].kind == "indoor" for n in np.unique(site.street[served]))
-        self.users = _shared(num_users, inside) if users is None else named(users, MOVERS, Mover)
-        if users is not None and num_users not in (None, len(users)):
-            raise ValueError(f"num_users={num_users}: but {len(users)} users are given")
+        self.users = (
+            _shared(num_users, inside) if users is None else named(users, num_users, MOVERS, Mover)
+        )
         self.fixed = not shuffle
         self._class = np.array([self.classes.index(user) for user in self.users])
         self._names = np.array(self.names)
@@ -151,14 +152,14 @@ class OnStreets(Population):
         gone = way.reshape(-1, 1) + speed.reshape(-1, 1) * grid.slot * np.arange(samples)
         place, ahead, _ = self._stretches.walk(stretch.ravel(), gone)
         start = self.site.position[place[:, 0]].reshape(*way.shape, 2)
-        gain_db = 10 * np.log10((10 ** (self.site.gain_db / 10))[place].mean(axis=1))
+        snr_db = self._budget.snr_db(10 * np.log10(self._gain[place].mean(axis=1)))
         about = {
             "user_class": self._names[self._class[order]],
             "position": start.round(1),
             "street": self._stretches.street[stretch].astype(int),
         }
         h = channels(self.site, grid, place, ahead)
-        return Drawn(h, self._budget.snr_db(gain_db).reshape(way.shape), about)
+        return Drawn(h, snr_db.reshape(way.shape), about)
 
     def _anywhere(self, rng: Source, rounds: int) -> tuple[Integers, NDArray[np.float64]]:
         """The stretch of each part, and where on its way to and fro, (rounds, K)."""
