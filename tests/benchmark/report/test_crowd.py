@@ -8,7 +8,7 @@ from bench_helpers import SMALL, small
 from rich.console import Console
 
 from owo_agents.benchmark.figures import leaderboard
-from owo_agents.benchmark.report import crowd, page, plots, tables
+from owo_agents.benchmark.report import crowd, page, panels, plots, tables
 from owo_agents.benchmark.report.gallery import sections
 from owo_agents.benchmark.run import backends, runner
 from owo_agents.benchmark.run.results import Store
@@ -126,12 +126,12 @@ def test_places_are_moved_apart_in_order_and_no_more_than_needed():
     rng = np.random.default_rng(0)
     for n in (1, 2, 5, 12):
         places = rng.uniform(size=n)
-        moved = np.array(plots._apart(places, 0.06))
+        moved = np.array(panels.apart(places, 0.06))
         assert (np.argsort(moved) == np.argsort(places)).all()
         assert (np.diff(np.sort(moved)) >= 0.06 - 1e-12).all()
         assert moved.mean() == pytest.approx(places.mean())
-    assert plots._apart([0.9, 0.1], 0.06) == pytest.approx([0.9, 0.1])
-    assert plots._apart([0.5, 0.5], 0.06) == pytest.approx([0.47, 0.53])
+    assert panels.apart([0.9, 0.1], 0.06) == pytest.approx([0.9, 0.1])
+    assert panels.apart([0.5, 0.5], 0.06) == pytest.approx([0.47, 0.53])
 
 
 def printed(boards, width):
