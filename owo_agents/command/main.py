@@ -37,6 +37,11 @@ from owo_agents.command.serve import serve
 from owo_agents.command.site import site
 from owo_agents.command.terminal import (
     RED,
+    AgentName,
+    Arguments,
+    Resume,
+    Rounds,
+    Seed,
     Settings,
     TensorBoardDir,
     announce,
@@ -73,24 +78,17 @@ def run(
     scenario: Annotated[
         str, typer.Option(help="A scenario's name, or package.module:Class.")
     ] = "sinusoid",
-    agent: Annotated[
-        str, typer.Option(help="An agent's name, or package.module:Class.")
-    ] = "owo-fmtl",
-    rounds: Annotated[int, typer.Option(help="How many rounds to play.")] = 100,
-    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    agent: AgentName = "owo-fmtl",
+    rounds: Rounds = 100,
+    seed: Seed = 0,
     set_: Settings = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the agent; repeatable."),
-    ] = None,
+    arg: Arguments = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.")] = None,
     tensorboard: TensorBoardDir = None,
     render: Annotated[
         bool, typer.Option("--render", help="First show the rounds, slot by slot.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder of --out.")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Play one agent on one scenario and print what came of it."""
     with refusing():
@@ -247,7 +245,7 @@ def record(
         str, typer.Option(help=f"{', '.join(traces.RECORDABLE)}, or package.module:Class.")
     ] = "csi-prediction",
     rounds: Annotated[int, typer.Option(help="How many rounds to write.")] = 100,
-    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    seed: Seed = 0,
     set_: Settings = None,
 ) -> None:
     """Write a least-squares scenario's stream as a trace, which scenario `recorded` replays."""

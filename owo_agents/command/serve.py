@@ -14,7 +14,19 @@ from owo_agents.benchmark.run import backends
 from owo_agents.benchmark.run.execution import ENVIRONMENTS_OWN
 from owo_agents.benchmark.suite.cells import Cell
 from owo_agents.command.running import one_run, prepared
-from owo_agents.command.terminal import Settings, console, finish, refusing, stopping, summary
+from owo_agents.command.terminal import (
+    AgentName,
+    Arguments,
+    Resume,
+    Rounds,
+    Seed,
+    Settings,
+    console,
+    finish,
+    refusing,
+    stopping,
+    summary,
+)
 from owo_env import files
 
 
@@ -22,25 +34,18 @@ def serve(
     scenario: Annotated[
         str, typer.Option(help="Of split learning, by name or package.module:Class.")
     ] = "rainbow-mnist",
-    agent: Annotated[
-        str, typer.Option(help="An agent's name, or package.module:Class.")
-    ] = "owo-fmtl",
-    rounds: Annotated[int, typer.Option(help="How many rounds to play.")] = 56,
-    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    agent: AgentName = "owo-fmtl",
+    rounds: Rounds = 56,
+    seed: Seed = 0,
     set_: Settings = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the agent; repeatable."),
-    ] = None,
+    arg: Arguments = None,
     listen: Annotated[
         str, typer.Option(help="HOST:PORT; port 0 takes a free one.")
     ] = "127.0.0.1:7411",
     out: Annotated[Path, typer.Option(help="Folder of results, certificate and tokens.")] = Path(
         "results/serve"
     ),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder of --out.")
-    ] = False,
+    resume: Resume = False,
     deadline: Annotated[
         float, typer.Option(help="Seconds that a user has for an answer in a slot.")
     ] = 10.0,

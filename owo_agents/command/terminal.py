@@ -25,6 +25,16 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the environment; repeatable."),
 ]
+AgentName = Annotated[str, typer.Option(help="An agent's name, or package.module:Class.")]
+Rounds = Annotated[int, typer.Option(help="How many rounds to play.")]
+Seed = Annotated[int, typer.Option(help="Decides every draw.")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the agent; repeatable."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint in the folder of --out.")
+]
 TensorBoardDir = Annotated[
     Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also log to TensorBoard.")
 ]
