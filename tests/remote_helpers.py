@@ -171,9 +171,9 @@ class Stranger:
     def hear(self, kind=None):
         """The next message, or the next of a kind."""
         while True:
-            found, message = read(Down, next(self._call))
-            if kind in (None, found):
-                return message
+            message = read(Down, next(self._call))
+            if kind in (None, message.kind):
+                return message.content
 
     def refused(self):
         """How the server ends this: the code's name and the text."""
@@ -200,10 +200,12 @@ class Proxy:
         address: Of the server.
         cuts: After how many bytes of a user each connection breaks; further ones are whole.
         delay: Seconds that each piece takes, either way.
+        cut: What happens then; it may kill the user, and the connection with it.
     """
 
-    def __init__(self, address, cuts=(), delay=0.0):
+    def __init__(self, address, cuts=(), delay=0.0, cut=lambda: None):
         self._target, self.cuts, self.delay = address.rsplit(":", 1), list(cuts), delay
+        self._cut = cut
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.broken = 0
@@ -235,6 +237,7 @@ class Proxy:
                             if cut is not None and carried > cut:
                                 there[one].sendall(piece[: len(piece) // 2])
                                 self.broken += 1
+                                self._cut()
                                 return
                         there[one].sendall(piece)
                     except OSError:
@@ -310,22 +313,45 @@ def free_port():
 
 
 def _die_at(number, slot, moment):
-    """Let this process kill itself: ``before`` what it has learned is kept, or ``after``."""
+    """Let this process kill itself: ``before`` what it has learned is kept, ``after``, or with
+    half of it on the disk."""
     from owo_env.remote import keeping
 
-    write = keeping.Kept.write
+    def deadly(what, write):
+        def wrapped(self, kept):
+            kind = what or ("answer" if kept.pending else "gradient")
+            there = (kept.opened, kept.slot) == (number, slot) and moment.startswith(kind)
+            if there and moment.endswith("before"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            _Half.deadly = there and moment.endswith("half")
+            write(self, kept)
+            if there:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    def deadly(self, path, durable):
-        there = (self.opened, self.slot) == (number, slot) and moment.startswith(
-            "opening" if durable else "gradient" if not self.pending else "answer"
-        )
-        if there and moment.endswith("before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(self, path, durable)
-        if there:
-            os.kill(os.getpid(), signal.SIGKILL)
+        return wrapped
 
-    keeping.Kept.write = deadly
+    keeping.Disk.write = deadly("opening", keeping.Disk.write)
+    keeping.Disk.write_step = deadly("", keeping.Disk.write_step)
+    opened = keeping._opened
+    keeping._opened = lambda path: _Half(opened(path))
+
+
+class _Half:
+    """A file whose writer may die in the middle."""
+
+    deadly = False
+
+    def __init__(self, file):
+        self._file = file
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, content):
+        if self.deadly:
+            self._file.write(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._file.write(content)
 
 
 def _child(words, log, die):

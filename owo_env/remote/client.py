@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 
 from owo_env.remote.credentials import Token, name_of, pinned
-from owo_env.remote.keeping import Kept
-from owo_env.remote.member import DRAWING, Heard, Member
-from owo_env.remote.protocol import METHOD, TOKEN, VERSION, Down, Up, read
+from owo_env.remote.keeping import Disk
+from owo_env.remote.member import DRAWING, Member
+from owo_env.remote.protocol import METHOD, TOKEN, VERSION, Down, Message, Up, read
 from owo_env.scenarios.split_learning.link import Setup
 
 CONNECT = 10.0  # seconds for a handshake
@@ -78,7 +78,7 @@ class Line:
         """Send a message."""
         self._out.put(content)
 
-    def hear(self) -> Heard:
+    def hear(self) -> Message:
         """Wait for a message.
 
         Raises:
@@ -143,8 +143,13 @@ class Client:
         tell: Tell,
     ) -> None:
         self._address, self._token, self._setup = address, token, setup
-        self._path, self._again, self._patience, self._tell = path, start_again, patience, tell
-        self._instance, self._kept = secrets.token_hex(8), Kept.read(path)
+        self._disk, self._again, self._patience, self._tell = (
+            Disk(path),
+            start_again,
+            patience,
+            tell,
+        )
+        self._instance, self._kept = secrets.token_hex(8), self._disk.read()
         self.member: Member | None = None
         split_address(address)
 
@@ -156,6 +161,12 @@ class Client:
             ValueError: A task does not fit the scenario.
             OSError: The private parts cannot be kept.
         """
+        try:
+            return self._run()
+        finally:
+            self._disk.close()
+
+    def _run(self) -> str:
         tries, since = 0, time.monotonic()
         while True:
             try:
@@ -171,7 +182,7 @@ class Client:
                 if waited > 60 * self._patience:
                     raise RemoteError(
                         f"no server at {self._address} for {self._patience:g} minutes ({error}); "
-                        f"{self._path} is kept"
+                        f"{self._disk.path} is kept"
                     ) from None
                 pause = min(FIRST * 2**tries, LONGEST) * random.uniform(0.5, 1.0)
                 time.sleep(pause)
@@ -193,14 +204,14 @@ class Client:
         state = {name: getattr(kept, name) for name in names}
         join = dict(version=VERSION, instance=self._instance, state=state)
         line.say(Up(join=dict(**join, start_again=self._again)).SerializeToString())
-        kind, welcome = line.hear()
+        kind, welcome, _ = line.hear()
         if kind != "welcome" or welcome.version != VERSION:
             raise RemoteError(f"the server says {kind} of version {getattr(welcome, 'version', 0)}")
         self._again = False
         if self.member is None:
             with DRAWING:
                 setup = self._setup(welcome)
-            self.member = Member(setup, welcome, self._path, self._kept)
+            self.member = Member(setup, welcome, self._disk, self._kept)
         else:
             self.member.meet(welcome)
 
@@ -209,8 +220,8 @@ class Client:
         try:
             while True:
                 message = line.hear()
-                if message[0] == "finished":
-                    return str(message[1].reason)
+                if message.kind == "finished":
+                    return str(message.content.reason)
                 self.member.do(line, message)
         except (Broken, RemoteError):
             raise

@@ -1,16 +1,22 @@
 """A user's private parts on its own disk: as they are, and as they were when the round began.
 
-One safetensors file, written whole or not at all before the server hears of a step: whenever the
-process is killed, what is on the disk has every step that the server has heard of.
+A file is written whole or not at all when a round begins. What was learned since stands in one of
+two beside it, which are written over in turn, before the server hears of a step: whenever the
+process is killed, one of them is whole, and what is on the disk has every step that the server has
+heard of. All are safetensors.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import secrets
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +25,7 @@ from safetensors.numpy import save
 
 from owo_env import files
 
-FORMAT = "airan-fairmtl user 1"
+FORMAT = "airan-fairmtl user 2"
 Parts = Mapping[str, NDArray[Any]]
 """Tensors of head and front layers by name."""
 
@@ -36,9 +42,11 @@ class Kept:
         opened: The round of whose beginning there is a copy.
         pending: Whether front layers have yet to learn from the last slot.
         copied: ``[round, slot]`` of the copy.
+        base: Random, of the whole file that a step goes on from.
+        step: How many times it was kept since.
         answer: What was said of the last slot, to be said again.
         parts: As they are.
-        copy: As they were.
+        copy: As they were; not in a step.
     """
 
     run: str = ""
@@ -48,42 +56,35 @@ class Kept:
     opened: int = 0
     pending: bool = False
     copied: list[int] = field(default_factory=lambda: [0, 0])
+    base: str = ""
+    step: int = 0
     answer: bytes = b""
     parts: Parts = field(default_factory=dict)
     copy: Parts = field(default_factory=dict)
 
-    def write(self, path: Path, durable: bool) -> None:
-        """Write it; ``durable`` also if the machine should lose its power now.
-
-        Raises:
-            OSError: It cannot be written; what was there is kept.
-        """
+    def packed(self, *what: str) -> bytes:
+        """A safetensors file of ``answer`` and the arrays in ``what``."""
         about = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
-        arrays = {f"{name}.{k}": v for name in _ARRAYS[:2] for k, v in getattr(self, name).items()}
+        arrays = {f"{name}.{k}": v for name in what for k, v in getattr(self, name).items()}
         arrays["answer"] = np.frombuffer(self.answer, np.uint8)
-        content = save(arrays, {"format": FORMAT, "about": json.dumps(about)})
-        with files.atomic(path, durable) as beside:
-            beside.chmod(0o600)
-            beside.write_bytes(content)
+        said = json.dumps(about)
+        return save(arrays, {"format": FORMAT, "about": said, "sum": _sum(said, arrays)})
 
     @classmethod
-    def read(cls, path: Path) -> Kept:
-        """What a file has; nothing where there is none.
+    def unpacked(cls, path: Path) -> Kept:
+        """What a file has.
 
         Raises:
             ValueError: It is damaged, or no such file.
         """
-        for half in path.absolute().parent.glob(".*.tmp"):  # of a process that was killed
-            if not files.writer_lives(half):
-                half.unlink(missing_ok=True)
-        if not path.exists():
-            return cls()
         try:
             with safe_open(path, framework="numpy") as file:
                 about = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if about.get("format") != FORMAT:
                 raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
+            if about["sum"] != _sum(about["about"], arrays):
+                raise ValueError("its check sum is another")
             found = cls(**json.loads(about["about"]), answer=arrays.pop("answer").tobytes())
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise ValueError(f"{path} is damaged or no user's state ({error})") from error
@@ -93,4 +94,92 @@ class Kept:
         return found
 
 
+class Disk:
+    """Where a user keeps what it has.
+
+    Args:
+        path: Of the whole file; steps are hidden beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._steps = [path.with_name(f".{path.name}.step-{n}") for n in range(2)]
+        self._open: list[BinaryIO] = []
+
+    def read(self) -> Kept:
+        """What is kept; nothing where there is no file.
+
+        Raises:
+            ValueError: It is damaged, or no such file.
+        """
+        for half in self.path.absolute().parent.glob(".*.tmp"):  # of a process that was killed
+            if not files.writer_lives(half):
+                half.unlink(missing_ok=True)
+        if not self.path.exists():
+            return Kept()
+        found = whole = Kept.unpacked(self.path)
+        for path in filter(Path.exists, self._steps):
+            try:
+                step = Kept.unpacked(path)
+            except ValueError:  # half-written: nobody has heard of it
+                continue
+            if step.base == whole.base and step.step > found.step:
+                found = replace(step, copy=whole.copy)
+        return found
+
+    def write(self, kept: Kept) -> None:
+        """Keep all, also if the machine should lose its power now.
+
+        Raises:
+            OSError: It cannot be written; what was there is kept.
+        """
+        kept.base, kept.step = secrets.token_hex(8), 0
+        with files.atomic(self.path) as beside:
+            beside.chmod(0o600)
+            beside.write_bytes(kept.packed("parts", "copy"))
+
+    def write_step(self, kept: Kept) -> None:
+        """Keep what was learned since :meth:`write`, also if this process should be killed now.
+
+        Raises:
+            OSError: It cannot be written; what was there is kept.
+        """
+        if not self._open:
+            self._open = [_opened(path) for path in self._steps]
+        kept.step += 1
+        file, content = self._open[kept.step % 2], kept.packed("parts")
+        file.seek(0)
+        if file.write(content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        file.truncate()
+
+    def close(self) -> None:
+        """Make it one whole file again.
+
+        Raises:
+            OSError: It cannot be written; what was there is kept.
+        """
+        kept = self.read()
+        if kept.step:
+            self.write(kept)
+        for file in self._open:
+            file.close()
+        self._open = []
+        for path in self._steps:
+            path.unlink(missing_ok=True)
+
+
 _ARRAYS = ("parts", "copy", "answer")
+
+
+def _sum(about: str, arrays: Parts) -> str:
+    """CRC-32 of all that is kept."""
+    found = zlib.crc32(about.encode())
+    for name in sorted(arrays):
+        found = zlib.crc32(arrays[name].tobytes(), found)
+    return f"{found:08x}"
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file to write over, which only its owner can read."""
+    return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)

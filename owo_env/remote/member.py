@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from owo_env.remote.keeping import Kept, Parts
-from owo_env.remote.protocol import Up
+from owo_env.remote.keeping import Disk, Kept, Parts
+from owo_env.remote.protocol import EVALUATED, Message, Up
 from owo_env.remote.tensors import checked, heard, told
 from owo_env.scenarios.split_learning import memory
 from owo_env.scenarios.split_learning.link import SENT, UPWARD, Setup
@@ -24,9 +23,6 @@ from owo_env.scenarios.split_learning.wire import pack
 Tensor = torch.Tensor
 DRAWING = threading.Lock()  # modules are drawn from generators that all threads share
 
-Heard = tuple[str, Any]
-"""A message of the server: what it is, and its content."""
-
 
 class Voice(Protocol):
     """A connection to the server."""
@@ -34,15 +30,15 @@ class Voice(Protocol):
     def say(self, content: bytes) -> None:
         """Send a message."""
 
-    def hear(self) -> Heard:
+    def hear(self) -> Message:
         """Wait for one."""
 
 
 class Moved(Exception):
     """The server has gone on, and does not wait for what was being done."""
 
-    def __init__(self, message: Heard) -> None:
-        super().__init__(message[0])
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.kind)
         self.message = message
 
 
@@ -53,7 +49,7 @@ class Member:
         setup: The scenario's, of which only the user's own entries count; floats cross as
             ``wire`` says, whatever is said there.
         welcome: What the server said of it.
-        path: Where the private parts are kept.
+        disk: Where the private parts are kept.
         kept: What is kept there.
 
     Attributes:
@@ -61,12 +57,11 @@ class Member:
         learned: Slots learned from in this process.
     """
 
-    def __init__(self, setup: Setup, welcome: Any, path: Path, kept: Kept) -> None:
-        self._setup, self._path = setup, path
+    def __init__(self, setup: Setup, welcome: Any, disk: Disk, kept: Kept) -> None:
+        self._setup, self._disk = setup, disk
         self.user, self.kept, self.learned = int(welcome.user), kept, 0
         self._me = slice(self.user, self.user + 1)
         self._wire = welcome.wire or None
-        self._ahead = setup.front is None and setup.feedback == "train"  # jobs can be sent so
         self.meet(welcome)
         self._users: LocalUsers | None = None
         self._handlers: Mapping[str, Callable[[Voice, Any], None]] = {
@@ -91,16 +86,16 @@ class Member:
             raise ValueError("the server speaks of a slot before it has opened a round")
         return self._users
 
-    def do(self, voice: Voice, message: Heard) -> None:
+    def do(self, voice: Voice, message: Message) -> None:
         """What a message asks for.
 
         Raises:
             ValueError: It asks for what cannot be, or the round's task does not fit.
             OSError: The private parts cannot be kept.
         """
-        todo: Heard | None = message
+        todo: Message | None = message
         while todo is not None:
-            kind, content = todo
+            kind, content, _ = todo
             if kind not in self._handlers:
                 raise ValueError(f"the server says {kind}, which has no meaning here")
             try:
@@ -126,7 +121,8 @@ class Member:
                 kept.pending, kept.answer = False, b""
             self._users.open_round(number, bool(message.fresh) and not again)
         kept.opened, kept.incarnation = number, self._incarnation
-        self._keep(durable=True)
+        self.kept.parts = self._parts()
+        self._disk.write(self.kept)
         size = self._users.validation_size(self.user)
         self._say(voice, opened=dict(round=number, validation=size))
 
@@ -162,13 +158,11 @@ class Member:
         about = dict(round=message.round, slot=slot, loss=float(losses[0]))
         self.kept.round, self.kept.slot = int(message.round), slot + 1
         self.kept.pending = users.own_front
-        self.kept.answer = Up(answer=dict(**about, upward=tensor)).SerializeToString()
+        self.kept.answer = Up(answer=dict(**about, tensor=tensor)).SerializeToString()
         self._sent = slot if users.own_front else None
-        self._keep(durable=False)
+        self._keep()
         voice.say(self.kept.answer)
         self.learned += 1
-        if self._ahead and slot + 1 < self._setup.num_slots:
-            self._send_job(voice, slot + 1, known=False)  # while the server learns
 
     def _receive(self, voice: Voice, message: Any) -> None:
         slot = int(message.slot)
@@ -179,7 +173,7 @@ class Member:
         with self._surroundings():
             self.users.receive(self._me, gradient, [message.rate])
         self.kept.pending, self._sent = False, None
-        self._keep(durable=False)
+        self._keep()
 
     def _evaluate(self, voice: Voice, message: Any) -> None:
         users, number, part = self.users, int(message.number), str(message.part)
@@ -199,11 +193,12 @@ class Member:
         """The server as a judge: send, and wait for features."""
         batch = at.start // EVALUATION_BATCH if isinstance(at, range) else 0
         tensor = self._told(sent, part, at, SENT)
-        self._say(voice, sent=dict(round=-1, slot=number, batch=batch, tensor=tensor))
-        kind, message = voice.hear()
-        if kind != "features" or message.slot != number or message.round != -1:
-            raise Moved((kind, message))
-        return self._features(message, len(sent))
+        self._say(voice, sent=dict(round=EVALUATED, slot=number, batch=batch, tensor=tensor))
+        message = voice.hear()
+        features = message.content
+        if message.kind != "features" or (features.round, features.slot) != (EVALUATED, number):
+            raise Moved(message)
+        return self._features(features, len(sent))
 
     def _features(self, message: Any, count: int | None = None) -> Tensor:
         features = self._tensor("the features", message.tensor)
@@ -230,9 +225,9 @@ class Member:
         draws = draws or bool(self._users and self._users.draws)
         return surroundings(setup.dtype, setup.device, draws)
 
-    def _keep(self, durable: bool) -> None:
+    def _keep(self) -> None:
         self.kept.parts = self._parts()
-        self.kept.write(self._path, durable)
+        self._disk.write_step(self.kept)
 
     def _parts(self) -> dict[str, NDArray[Any]]:
         """Copies of what the user's modules hold, by name."""
@@ -251,8 +246,8 @@ class Member:
         if here != there:
             names = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
             raise ValueError(
-                f"{self._path} has other private parts than this user: {', '.join(names)} differ; "
-                "give the head and front layers that it was made with, or --start-again"
+                f"{self._disk.path} has other private parts than this user: {', '.join(names)} "
+                "differ; give the head and front layers that it was made with, or --start-again"
             )
         both: dict[str, dict[str, NDArray[Any]]] = {"head": {}, "front": {}}
         for name, value in parts.items():

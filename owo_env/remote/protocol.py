@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -15,6 +15,10 @@ from google.protobuf.message import DecodeError
 VERSION = 1
 METHOD = "/owo.remote.Link/Join"
 TOKEN = "owo-token"  # the key of the call's metadata that holds the token
+EVALUATED = -1  # in place of a round: what an evaluation's messages are of
+
+Key = tuple[int, int]
+"""A round and a slot, from 0; or :data:`EVALUATED` and an evaluation's number."""
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -92,8 +96,22 @@ _messages = _made()
 Up, Down, Join, State = (_messages[name] for name in ("Up", "Down", "Join", "State"))
 
 
-def read(kind: Any, content: bytes) -> tuple[str, Any]:
-    """A message: what it is, and its content.
+class Message(NamedTuple):
+    """What somebody said.
+
+    Attributes:
+        kind: What it is.
+        content: Its fields.
+        size: Of all of it, in bytes.
+    """
+
+    kind: str
+    content: Any
+    size: int
+
+
+def read(kind: Any, content: bytes) -> Message:
+    """The message that bytes are.
 
     Args:
         kind: ``Up`` or ``Down``.
@@ -109,4 +127,11 @@ def read(kind: Any, content: bytes) -> tuple[str, Any]:
     what = whole.WhichOneof("what")
     if what is None:
         raise ValueError("a message without content, or of a kind that is not known")
-    return what, getattr(whole, what)
+    return Message(what, getattr(whole, what), len(content))
+
+
+def key_of(content: Any) -> Key:
+    """What a message of a slot or an evaluation is of."""
+    return (
+        (EVALUATED, content.number) if hasattr(content, "number") else (content.round, content.slot)
+    )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from queue import SimpleQueue
-from typing import Any
 
 import grpc
 
 from owo_env.remote.credentials import Token
+from owo_env.remote.protocol import Key, Message, key_of
 
-Key = tuple[int, ...]
 Position = tuple[int, int]
 """A round and how many of its slots."""
 
@@ -73,7 +72,7 @@ class Seat:
     def __init__(self, user: int, token: Token) -> None:
         self.user, self.token = user, token
         self.line: Line | None = None
-        self.inbox: deque[tuple[str, Any]] = deque()
+        self.inbox: deque[Message] = deque()
         self.opened, self.validation = 0, 0
         self.heard: Position = 0, 0
         self.late = False
@@ -87,6 +86,17 @@ class Seat:
         self.script.append((key, content))
         if self.line is not None:
             self.line.put(content)
+
+    def said(self, kinds: Collection[str], expected: Key) -> Message | None:
+        """The next message of these kinds, of that key; what is of before is lost."""
+        for _ in range(len(self.inbox)):
+            message = self.inbox.popleft()
+            key = key_of(message.content)
+            if key == expected and message.kind in kinds:
+                return message
+            if key > expected:  # a job asked for ahead, while held-out data are judged
+                self.inbox.append(message)
+        return None
 
     def forget(self, drop: Callable[[Key], bool]) -> None:
         """What need not be heard again."""

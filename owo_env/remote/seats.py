@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 
 from owo_env.remote.credentials import Credentials
-from owo_env.remote.protocol import METHOD, TOKEN, VERSION, Down, Up, read
-from owo_env.remote.seat import Key, Line, Refused, Seat
+from owo_env.remote.protocol import METHOD, TOKEN, VERSION, Down, Key, Message, Up, read
+from owo_env.remote.seat import Line, Refused, Seat
 
 MOST_WAITING = 16  # messages of a user that nobody has read: more are out of turn
 PATIENT = 60.0  # seconds for which a joining user waits until the first round is to be opened
@@ -63,6 +63,7 @@ class Seats:
         self._welcome = {**welcome, "version": VERSION, "incarnation": self._incarnation}
         self._round = 0  # that is open, or is to be; 0 before that is known
         self._closed = False
+        self._silent: set[int] = set()  # who is waited for, and has said nothing since
         streams = 2 * len(self.seats) + 4
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="owo-seat")
         self._listeners: set[threading.Thread] = set()
@@ -142,29 +143,28 @@ class Seats:
         return seat.opened < self._round and not seat.late and seat.gone is None
 
     def collect(
-        self, users: Iterable[int], kinds: Sequence[str], key: Callable[[Any], Key], expected: Key
-    ) -> dict[int, tuple[str, Any]]:
+        self, users: Iterable[int], kinds: Sequence[str], expected: Key
+    ) -> dict[int, Message]:
         """What users answer, by user; who does not in time is late, who has left is not waited for.
 
         Args:
             users: Who was asked.
             kinds: Kinds of messages that are answers.
-            key: Of a message.
-            expected: That of the answers; what has another is of before, and lost.
+            expected: What they are of.
         """
-        found: dict[int, tuple[str, Any]] = {}
+        found: dict[int, Message] = {}
         waiting, until = list(users), time.monotonic() + self.deadline
         with self.changed:
             while True:
                 for seat in [self.seats[k] for k in waiting]:
-                    while seat.inbox and seat.user not in found:
-                        kind, message = seat.inbox.popleft()
-                        if kind in kinds and key(message) == expected:
-                            found[seat.user] = kind, message
+                    if (message := seat.said(kinds, expected)) is not None:
+                        found[seat.user] = message
                 waiting = [k for k in waiting if k not in found and self.seats[k].gone is None]
-                left = until - time.monotonic()
-                if not waiting or left <= 0 or not self.changed.wait(left):
+                left, self._silent = until - time.monotonic(), set(waiting)
+                if not waiting or left <= 0:
                     break
+                self.changed.wait(left)
+            self._silent = set()
             for seat in [self.seats[k] for k in waiting]:
                 seat.forget(lambda k: k == expected)
                 self.late(seat)
@@ -220,7 +220,7 @@ class Seats:
             Refused: It may not.
         """
         try:
-            kind, join = read(Up, content)
+            kind, join, _ = read(Up, content)
         except ValueError as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
         if kind != "join":
@@ -283,12 +283,14 @@ class Seats:
         """Carry what a user says to its seat, until it goes."""
         try:
             for content in requests:
-                kind, message = read(Up, content)
+                message = read(Up, content)
                 with self.changed:
                     if seat.line is not line:
                         return
-                    self._take(seat, kind, message)
-                    self.changed.notify_all()
+                    self._take(seat, message)
+                    self._silent.discard(seat.user)
+                    if not self._silent:  # to wake for each user would keep the rest from speaking
+                        self.changed.notify_all()
         except ValueError as error:
             with self.changed:
                 self._unseat(seat, line, str(error))
@@ -298,25 +300,26 @@ class Seats:
             self._left(seat, line)
             self._listeners.discard(threading.current_thread())
 
-    def _take(self, seat: Seat, kind: str, message: Any) -> None:
+    def _take(self, seat: Seat, message: Message) -> None:
         """A message of a user.
 
         Raises:
             ValueError: It is out of turn.
         """
         seat.late = False
+        kind, content, _ = message
         if kind == "opened":
-            if message.round == self._round:
-                seat.opened, seat.validation = self._round, message.validation
+            if content.round == self._round:
+                seat.opened, seat.validation = self._round, content.validation
             return
         if kind == "leave":
-            seat.gone = message.reason or "it left"
+            seat.gone = content.reason or "it left"
             if seat.line is not None:
                 seat.line.end()
             return
         if kind == "join" or len(seat.inbox) >= MOST_WAITING:
             raise ValueError(f"{kind} is out of turn")
-        seat.inbox.append((kind, message))
+        seat.inbox.append(message)
 
     def _left(self, seat: Seat, line: Line) -> None:
         with self.changed:

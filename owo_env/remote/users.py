@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from owo_env.remote.protocol import Down
-from owo_env.remote.seat import Key, Seat
+from owo_env.remote.protocol import EVALUATED, Down, Key, Message, key_of
 from owo_env.remote.seats import Seats
 from owo_env.remote.tensors import checked, heard, told
 from owo_env.scenarios.split_learning.draws import Draw
@@ -22,7 +21,6 @@ from owo_env.scenarios.split_learning.wire import Packed, pack
 
 Tensor = torch.Tensor
 
-EVALUATED = -1  # in place of a round: what an evaluation's messages are of
 NOTHING = {"loss": float("nan"), "accuracy": float("nan")}
 
 
@@ -71,7 +69,8 @@ class RemoteUsers(Users):
         self.seats, self._each, self._patience = seats, each, patience
         self.draws = {Draw.ENCODER} if may_draw(setup.encoder) else set()
         self._began = False
-        self._asked = -1  # the slot in which jobs were asked for
+        self._slot = 0
+        self._asked: dict[int, int] = {}  # the slot for which each user was asked last
         self._who: list[int] = []  # who sent in the present pass
         self._number = 0  # of evaluations
         self._nobody()
@@ -79,7 +78,7 @@ class RemoteUsers(Users):
     def open_round(self, number: int, fresh: bool) -> None:
         seats = self.seats
         seats.open_round(number, self.seed, fresh)
-        self.round, self._asked = number, -1
+        self.round, self._asked = number, {}
         if not self._began:
             seats.tell(f"waiting for {self.num_users} users at {seats.address}")
             seats.wait(lambda: all(map(seats.ready, seats.seats)), self._patience)
@@ -98,6 +97,7 @@ class RemoteUsers(Users):
         if not any(map(seats.ready, seats.seats)):
             seats.tell("nobody is there: waiting")
             seats.wait(lambda: any(map(seats.ready, seats.seats)), None)
+        self._slot = slot
         self._nobody()
         with seats.changed:
             self.there[:] = [seats.ready(seat) for seat in seats.seats]
@@ -105,61 +105,57 @@ class RemoteUsers(Users):
 
     def send(self, members: slice, slot: int) -> tuple[list[int], Tensor]:
         key = self.round, slot
-        if self._asked != slot:
-            self._asked = slot
-            for k in np.flatnonzero(self._going).tolist():
-                self._post(k, key, slot=dict(round=self.round, slot=slot))
+        self._ask(np.flatnonzero(self._going).tolist(), slot)
+        what = f"what was sent for round {self.round}, slot {slot + 1},"
         shape = self.setup.batch_size, *self._each.shape
-        expect = partial(self._expected, f"what was sent for round {self.round}, slot {slot + 1},",
-                         dtype=self._each.dtype, shape=shape)  # fmt: skip
-        found = self._collected(members, "sent", key, lambda message: expect(message.tensor))
-        self._who, sent = list(found), []
-        for k, (message, tensor) in found.items():
-            sent.append(tensor)
-            self._count(self.sent_as, k, message, message.tensor)
-            # Its parts of the slots before are on its disk.
+        expected = partial(self._expected, what, self.sent_as, dtype=self._each.dtype, shape=shape)
+        found = self._collected(members, "sent", key, expected)
+        self._who = list(found)
+        for k in self._who:  # its parts of the slots before are on its disk
             self.seats.seats[k].forget(lambda one: one < key)
-        if not sent:
+        if not found:
             return [], self.trial()
         places = [k - members.start for k in self._who]
-        return places, torch.cat(sent).to(self.setup.device)
+        return places, torch.cat([tensor for _, tensor in found.values()]).to(self.setup.device)
 
     def answer(
         self, members: slice, features: Tensor, rates: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        key = self.round, self._asked
-        at = dict(round=self.round, slot=self._asked)
+        at = dict(round=self.round, slot=self._slot)
         if not torch.isfinite(features).all():
             raise FloatingPointError("the shared model's features are not finite")
+        said: dict[int, dict[str, Any]] = {}
         for k, own, rate in zip(self._who, features, rates):
-            packed = self._packed(own, k, "train", self._asked, FEATURES)
-            self._count("bytes_down", k, None, packed)
-            self._post(k, key, features=dict(**at, tensor=told(packed), rate=rate))
-        what = f"the answer of round {self.round}, slot {self._asked + 1},"
+            packed = self._packed(own, k, "train", self._slot, FEATURES)
+            self.traffic["bytes_down"][k] += len(packed.data)
+            said[k] = dict(features=dict(**at, tensor=told(packed), rate=rate))
+        self._post(said)
+        what = f"the answer of round {self.round}, slot {self._slot + 1},"
         dtype = str(features.dtype).removeprefix("torch.")
-        expect = partial(self._answered, what, dtype=dtype, shape=tuple(features.shape[1:]))
-        found = self._collected(self._who, "answer", key, expect)
+        expected = partial(self._answered, what, dtype=dtype, shape=tuple(features.shape[1:]))
+        found = self._collected(self._who, "answer", (self.round, self._slot), expected)
         losses = torch.full((len(self._who),), torch.nan, dtype=features.dtype)
         upward = torch.zeros(features.shape, dtype=features.dtype)
         if len(found) == len(self._who):
             upward = torch.stack([tensor for _, tensor in found.values()])
         for place, k in enumerate(self._who):
             if k in found:
-                message, upward[place] = found[k]
-                losses[place] = message.loss
-                self._count("bytes_up", k, message, message.upward)
+                content, upward[place] = found[k]
+                losses[place] = content.loss
                 self._learned(k)
+        if not self.own_front:
+            self._ask(found, self._slot + 1)
         return losses.to(self.setup.device), upward.to(self.setup.device)
 
     def receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None:
-        at = dict(round=self.round, slot=self._asked)
-        parts = gradient.chunk(len(self._who))
-        for k, part, rate in zip(self._who, parts, rates):
+        at, said = dict(round=self.round, slot=self._slot), {}
+        for k, part, rate in zip(self._who, gradient.chunk(len(self._who)), rates):
             if self.heard[k]:
-                packed = self._packed(part, k, "train", self._asked, BACK)
-                self._count("bytes_down", k, None, packed)
-                message = dict(**at, tensor=told(packed), rate=rate)
-                self._post(k, (self.round, self._asked), gradient=message)
+                packed = self._packed(part, k, "train", self._slot, BACK)
+                self.traffic["bytes_down"][k] += len(packed.data)
+                said[k] = dict(gradient=dict(**at, tensor=told(packed), rate=rate))
+        self._post(said)
+        self._ask(said, self._slot + 1)
 
     def judge(self, part: str, slot: int, infer: Infer, count: bool) -> list[float]:
         users = self._going if count else [self.seats.ready(seat) for seat in self.seats.seats]
@@ -206,39 +202,63 @@ class RemoteUsers(Users):
     def _learned(self, user: int) -> None:
         """An answer was heard, which its user has on its disk."""
         self.heard[user] = True
-        seat, key = self.seats.seats[user], (self.round, self._asked)
-        seat.heard = self.round, self._asked + 1
+        seat, key = self.seats.seats[user], (self.round, self._slot)
+        seat.heard = self.round, self._slot + 1
         if not self.own_front:
             seat.forget(lambda one: one <= key)
 
+    def _ask(self, users: Iterable[int], slot: int) -> None:
+        """Ask for jobs, of whom that was not done yet: with its answer there a user is asked for
+        the next one, which it draws while the server learns."""
+        if slot < self.setup.num_slots:
+            fresh = [k for k in users if self._asked.get(k) != slot]
+            self._asked.update(dict.fromkeys(fresh, slot))
+            self._post({k: dict(slot=dict(round=self.round, slot=slot)) for k in fresh})
+
     def _collected(
-        self, users: slice | Sequence[int], kind: str, key: Key, check: Callable[[Any], Tensor]
+        self,
+        users: slice | Sequence[int],
+        kind: str,
+        key: Key,
+        expected: Callable[[int, Message], Tensor],
     ) -> dict[int, tuple[Any, Tensor]]:
-        """Messages and their tensors, in the users' order; who does not send such is refused."""
+        """What users say, with its tensor, in their order; who does not say such is refused."""
         among = range(users.start, users.stop) if isinstance(users, slice) else users
         asked = [k for k in among if self._going[k]]
-        came = self.seats.collect(asked, [kind], _of_slot, key)
+        came = self.seats.collect(asked, [kind], key)
         found: dict[int, tuple[Any, Tensor]] = {}
         for k in asked:
             self._going[k] = k in came
             if k in came:
-                message = came[k][1]
                 try:
-                    found[k] = message, check(message)
+                    found[k] = came[k].content, expected(k, came[k])
                 except ValueError as error:
                     self._going[k] = False
                     self.seats.refuse(k, str(error))
         return found
 
     def _expected(
-        self, what: str, tensor: Any, dtype: str | None = None, shape: Sequence[int] | None = None
+        self,
+        what: str,
+        counted: str | None,
+        user: int,
+        message: Message,
+        dtype: str | None = None,
+        shape: Sequence[int] | None = None,
     ) -> Tensor:
-        return checked(what, heard(tensor), self.setup.wire, dtype, shape)
+        """The tensor of a message, whose bytes are counted."""
+        packed = heard(message.content.tensor)
+        tensor = checked(what, packed, self.setup.wire, dtype, shape)
+        if counted is not None:
+            self.traffic[counted][user] += len(packed.data)
+            self.headers[user] += message.size - len(packed.data)
+        return tensor
 
-    def _answered(self, what: str, message: Any, **expected: Any) -> Tensor:
-        if not np.isfinite(message.loss) or message.loss < 0:
-            raise ValueError(f"{what} has loss {message.loss}: must be finite and ≥ 0")
-        return self._expected(what, message.upward, **expected)
+    def _answered(self, what: str, user: int, message: Message, **expected: Any) -> Tensor:
+        loss = message.content.loss
+        if not np.isfinite(loss) or loss < 0:
+            raise ValueError(f"{what} has loss {loss}: must be finite and ≥ 0")
+        return self._expected(what, "bytes_up", user, message, **expected)
 
     def _evaluated(
         self, users: Iterable[int], part: str, slot: int, infer: Infer, count: bool
@@ -247,19 +267,19 @@ class RemoteUsers(Users):
         self._number += 1
         key, found = (EVALUATED, self._number), {}
         pending = dict.fromkeys(users, 0)  # the batch that is to come of each
-        for k in pending:
-            self._post(k, key, evaluate=dict(number=self._number, part=part, slot=slot))
+        asked = dict(evaluate=dict(number=self._number, part=part, slot=slot))
+        self._post(dict.fromkeys(pending, asked))
         while pending:
-            came = self.seats.collect(pending, ["sent", "judged"], _of_evaluation, key)
+            came = self.seats.collect(pending, ["sent", "judged"], key)
             for k in list(pending):
-                kind, message = came.get(k, ("", None))
+                message = came.get(k)
                 try:
-                    if kind == "sent":
+                    if message is not None and message.kind == "sent":
                         self._infer(k, pending[k], part, slot, message, infer, count)
                         pending[k] += 1
                         continue
-                    if kind == "judged":
-                        found[k] = {one.name: one.value for one in message.figures}
+                    if message is not None:
+                        found[k] = {one.name: one.value for one in message.content.figures}
                         self._checked_figures(found[k])
                         self.seats.seats[k].script.clear()  # all of it is done
                 except ValueError as error:
@@ -271,14 +291,15 @@ class RemoteUsers(Users):
         return found
 
     def _infer(
-        self, k: int, batch: int, part: str, slot: int, message: Any, infer: Infer, count: bool
+        self, k: int, batch: int, part: str, slot: int, message: Message, infer: Infer, count: bool
     ) -> None:
         """Features of a batch that a user is to be judged on."""
-        if message.batch != batch:  # said again by a user that came back
+        if message.content.batch != batch:  # said again by a user that came back
             return
         at = slot if part != "validation" else range(batch * EVALUATION_BATCH, 0)
         what = f"batch {batch} of {part} data"
-        sent = self._expected(what, message.tensor, self._each.dtype)
+        counted = self.sent_as if count else None
+        sent = self._expected(what, counted, k, message, self._each.dtype)
         if tuple(sent.shape[1:]) != self._each.shape or len(sent) > self._most():
             raise ValueError(
                 f"{what} has shape {tuple(sent.shape)}: must be at most "
@@ -286,10 +307,9 @@ class RemoteUsers(Users):
             )
         packed = self._packed(infer(k, sent.to(self.setup.device), part, at), k, part, at, FEATURES)
         if count:
-            self._count(self.sent_as, k, message, message.tensor)
-            self._count("bytes_down", k, None, packed)
+            self.traffic["bytes_down"][k] += len(packed.data)
         features = dict(round=EVALUATED, slot=self._number, tensor=told(packed))
-        self._post(k, (EVALUATED, self._number), features=features)
+        self._post({k: dict(features=features)})
 
     def _most(self) -> int:
         return max(EVALUATION_BATCH, self.setup.batch_size)
@@ -302,24 +322,16 @@ class RemoteUsers(Users):
     def _packed(self, tensor: Tensor, user: int, part: str, at: int | range, leg: int) -> Packed:
         return pack(tensor, self.setup.wire, partial(self.dither, user, part, at, leg))
 
-    def _count(self, name: str, user: int, message: Any, tensor: Any) -> None:
-        """Count what crossed, and what a message that came has beside it."""
-        self.traffic[name][user] += len(tensor.data)
-        if message is not None:
-            self.headers[user] += message.ByteSize() - len(tensor.data)
-
-    def _post(self, user: int, key: Key, **what: Any) -> None:
-        content = Down(**what).SerializeToString()
-        (said,) = what.values()
-        self.headers[user] += len(content) - len(said.get("tensor", {}).get("data", b""))
+    def _post(self, said: Mapping[int, Mapping[str, Any]]) -> None:
+        """Send users their messages: all are ready before the first user wakes."""
+        ready = []
+        for user, what in said.items():
+            message = Down(**what)
+            content = message.SerializeToString()
+            (fields,) = what.values()
+            self.headers[user] += len(content) - len(fields.get("tensor", {}).get("data", b""))
+            key = key_of(getattr(message, message.WhichOneof("what")))
+            ready.append((self.seats.seats[user], key, content))
         with self.seats.changed:
-            seat: Seat = self.seats.seats[user]
-            seat.post(key, content)
-
-
-def _of_slot(message: Any) -> Key:
-    return message.round, message.slot
-
-
-def _of_evaluation(message: Any) -> Key:
-    return (EVALUATED, message.number) if hasattr(message, "number") else _of_slot(message)
+            for seat, key, content in ready:
+                seat.post(key, content)

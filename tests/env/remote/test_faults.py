@@ -13,7 +13,7 @@ from remote_helpers import Nursery, Proxy, Server, equal, free_port, rounds_of, 
 
 from owo_env.remote import RemoteError
 from owo_env.remote.join import join_shipped
-from owo_env.remote.keeping import Kept
+from owo_env.remote.keeping import Disk, Kept
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def nursery(tmp_path_factory):
         yield one
 
 
-def user(nursery, server, number, name, **options):
+def user(nursery, server, number, name, address=None, **options):
     """A user in a process of its own; its pid."""
     token = server.folder / f"{number}.token"
     token.write_text(server.token(number).line)
-    words = ["join", server.address, "--user", number, "--token-file", token]
+    words = ["join", address or server.address, "--user", number, "--token-file", token]
     state = server.folder / f"user-{number}.safetensors"
     return nursery.owo(*words, "--state", state, log=str(server.folder / name), **options)
 
@@ -38,6 +38,7 @@ def test_a_user_that_is_killed_at_any_moment_loses_no_step(tmp_path, nursery):
         (1, 0, "opening before"), (1, 0, "opening after"),
         (1, 1, "answer before"), (1, 2, "answer after"),
         (1, 3, "gradient before"), (2, 1, "gradient after"),
+        (2, 2, "answer half"), (2, 3, "answer half"), (2, 3, "gradient half"),
         (2, 4, "gradient before"), (3, 4, "opening before"), (3, 4, "opening after"),
     ]  # fmt: skip
     with Server(tmp_path, rounds=4, deadline=60, split="u") as server:
@@ -51,12 +52,32 @@ def test_a_user_that_is_killed_at_any_moment_loses_no_step(tmp_path, nursery):
     local, stream = rounds_of("rainbow-mnist", 4, **server.settings)
     equal(local, server.records)
     assert not server.errors
-    kept = Kept.read(tmp_path / "user-2.safetensors")
+    kept = Disk(tmp_path / "user-2.safetensors").read()
     assert (kept.round, kept.slot, kept.pending) == (4, 4, False)
     heads, fronts = stream.users.exported()
     assert np.array_equal(kept.parts["head.weight"][0], heads[1].weight.detach().numpy())
     assert np.array_equal(kept.parts["front.0.weight"], fronts[1][0].weight.detach().numpy())
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert not list(tmp_path.glob(".*"))  # steps, half-written files
+
+
+@pytest.mark.slow
+def test_a_user_that_is_killed_in_the_middle_of_a_message(tmp_path, nursery):
+    """kill -9 with half of what it says on the way: jobs, and answers to features."""
+    with Server(tmp_path, rounds=3, split="u", deadline=60) as server:
+        pids = []
+        proxy = Proxy(
+            server.address, cuts=[30_000, 90_000, 130_000], cut=lambda: os.kill(pids[-1], 9)
+        )
+        server.join(1)
+        for n in range(4):
+            pids.append(user(nursery, server, 2, f"{n}.log", address=proxy.address))
+            if n < 3:
+                nursery.ended(pids[-1])
+        server.finish()
+        nursery.ended(pids[-1])
+        proxy.close()
+    assert proxy.broken == 3
+    equal(rounds_of("rainbow-mnist", 3, **server.settings)[0], server.records)
 
 
 def test_a_line_that_breaks_in_the_middle_of_a_message(tmp_path):
@@ -91,7 +112,7 @@ def test_a_user_that_stands_still_is_unheard_then_away_then_there_again(tmp_path
     assert (active[:, 0] == 4).all() and (heard[:, 0] == 4).all()
     assert (active - heard)[:, 1].sum() <= 1  # one deadline was missed, of a slot or a round
     assert 0 < heard[:, 1].sum() < 19 and heard[-1, 1] == 4  # away meanwhile, there at the end
-    kept = Kept.read(tmp_path / "user-2.safetensors")
+    kept = Disk(tmp_path / "user-2.safetensors").read()
     assert (kept.round, kept.slot) == (5, 4)
 
 
@@ -169,7 +190,7 @@ def test_a_state_of_other_modules_or_a_damaged_one_is_refused(tmp_path):
         with pytest.raises(ValueError, match="damaged or no user's state"):
             join_shipped(server.address, server.token(1).line, {}, path)
         parts = {"head.weight": np.zeros((3, 3), np.float32)}
-        Kept(run="a-run", parts=parts).write(path, durable=True)
+        Disk(path).write(Kept(run="a-run", parts=parts))
         with pytest.raises(ValueError, match=r"other private parts.*head.bias, head.weight"):
             join_shipped(server.address, server.token(1).line, {}, path)
 
@@ -222,7 +243,7 @@ def test_a_server_killed_at_random_moments_gives_the_bits_of_one_that_was_not(tm
             assert np.array_equal(values, [r.extras[name] for r in local]), name
     heads, _ = stream.users.exported()
     for k in (1, 2):
-        kept = Kept.read(tmp_path / f"user-{k}")
+        kept = Disk(tmp_path / f"user-{k}").read()
         assert torch.equal(torch.tensor(kept.parts["head.weight"][0]), heads[k - 1].weight)
         assert "the run is over" in (tmp_path / f"{k}.log").read_text()
     assert not list(checkpoints.iterdir())

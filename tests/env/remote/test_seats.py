@@ -188,7 +188,7 @@ def test_an_answer_that_cannot_be_too(tmp_path, loss, upward, text):
         offender.say(**sent(X)(at))
         offender.hear("features")
         tensor = told(pack(upward, None, np.random.default_rng))
-        offender.say(answer=dict(**at, loss=loss, upward=tensor))
+        offender.say(answer=dict(**at, loss=loss, tensor=tensor))
         code, said = offender.refused()
         assert code == "INVALID_ARGUMENT" and re.search(text, said), said
         server.finish()
