@@ -23,7 +23,7 @@ from owo_env.scenarios.split_learning.scenario import SplitLearning, usable_devi
 from owo_env.scenarios.split_learning.surroundings import quiet
 from owo_env.scenarios.split_learning.tasks import Collate, TaskStream, check_stream, taken
 
-SHIPPED = ("rainbow-mnist",)
+SHIPPED = ("rainbow-mnist", "csi-feedback")
 """Scenarios that a server may name for a user to run."""
 OWN = ("data_root", "download", "device")
 """Settings of theirs that are the user's business, not the server's."""
@@ -129,6 +129,7 @@ def join(
             device=usable_device(device),
             dtype=getattr(torch, welcome.dtype),
             wire=None,
+            about=_nothing,
         )
 
     return take_part(address, token, setup, state, start_again, patience, tell)
@@ -193,6 +194,10 @@ def take_part(
 def _modules(module: Module, users: int) -> Any:
     """As a setup has them; the one that is this user's is told apart by nothing but its draw."""
     return [module] * users if isinstance(module, nn.Module) else module
+
+
+def _nothing(number: int, seed: int) -> dict[str, Any]:
+    return {}
 
 
 @quiet

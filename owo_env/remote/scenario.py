@@ -66,8 +66,13 @@ class Remote(Scenario):
         self.inner, self.name = inner, inner.name  # type: ignore[misc]
         self.seats, self.address = seats, seats.address
         self.over: str | None = None
+        self.user_classes = inner.user_classes
         self.problem = replace(inner.problem, link=RealLink())
         self._users = partial(RemoteUsers, seats=seats, each=each, patience=patience)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.inner.class_names
 
     def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> RemoteStream:
         return RemoteStream(self.inner.setup, rng, self._users, self.problem)

@@ -7,18 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from owo_env import checks
-from owo_env.fairness import Fairness
 from owo_env.radio.channel import Grid
 from owo_env.radio.site.file import load
 from owo_env.scenarios.csi_feedback.model import FIGURES, decoder, encoder, nmse, sgcs
 from owo_env.scenarios.csi_feedback.places import STEP, Places, Streets
 from owo_env.scenarios.split_learning.scenario import SplitLearning
-from owo_env.scenarios.split_learning.stream import SplitStream
 from owo_env.scenarios.split_learning.surroundings import seeded
 
 SPLITS = ("label", "u")
@@ -90,6 +87,7 @@ class CsiFeedback(SplitLearning):
         weights_scale_heads: bool = False,
         feedback: str = "train",
         device: str = "cpu",
+        wire: str | None = None,
     ) -> None:
         checks.one_of("split", split, SPLITS)
         code = checks.whole("code", code, low=CODES[0], high=CODES[1])
@@ -123,6 +121,7 @@ class CsiFeedback(SplitLearning):
             weights_scale_heads=weights_scale_heads,
             feedback=feedback,
             device=device,
+            wire=wire,
         )
         if not shuffle:
             self.user_classes = list(self.streets)
@@ -131,19 +130,5 @@ class CsiFeedback(SplitLearning):
     def class_names(self) -> Sequence[str]:
         return list(dict.fromkeys(self.streets))
 
-    def stream(self, rng: np.random.Generator, fairness: Fairness | None) -> FeedbackStream:
-        return FeedbackStream(self, rng)
-
-
-class FeedbackStream(SplitStream):
-    """A stream that tells who is on which street."""
-
-    def __init__(self, scenario: CsiFeedback, rng: np.random.Generator) -> None:
-        super().__init__(scenario.setup, rng)
-        self._places = scenario.places
-
-    def air(self) -> Mapping[str, NDArray[Any]]:
-        return {"user_class": self._places.streets(self.round, self.users.seed)[None]}
-
-    def round_info(self) -> dict[str, Any]:
-        return super().round_info() | {"user_class": self.air()["user_class"][0]}
+    def about(self, number: int, seed: int) -> Mapping[str, NDArray[Any]]:
+        return {"user_class": self.places.streets(number, seed)}

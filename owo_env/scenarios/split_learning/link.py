@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from owo_env.scenarios.split_learning.draws import Draw, generator, quick_seed_of
@@ -55,6 +56,7 @@ class Setup:
     device: torch.device
     dtype: torch.dtype
     wire: str | None
+    about: Callable[[int, int], Mapping[str, NDArray[Any]]]
 
     @property
     def trains(self) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import ClassVar, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -174,6 +174,7 @@ class SplitLearning(Scenario):
             device=found,
             dtype=dtype,
             wire=wire,
+            about=self.about,
         )
         if mode is None:
             warn_of_resting("encoder", [encoder])
@@ -185,6 +186,10 @@ class SplitLearning(Scenario):
     def corrupt(self, labels: Tensor, user: int, slot: int, number: int) -> Tensor:
         """What an adversary makes of a user's labels in a slot (from 0); here nothing."""
         return labels
+
+    def about(self, number: int, seed: int) -> Mapping[str, NDArray[Any]]:
+        """What is to be told of a round (from 1) of a stream, each (K,): ``user_class``."""
+        return {}
 
 
 def initial_model(encoder: nn.Module) -> Floats:

@@ -117,13 +117,18 @@ class SplitStream(Stream):
         """
         with self._judging():
             found = self.users.validate(self._infer)
+        about = dict(self.setup.about(self.round, self.users.seed))
         if not found:
-            return {}
+            return about
         names = ["loss", "accuracy", *self.setup.metrics]
         info = {name: np.array([figures[name] for figures in found]) for name in names}
         if np.isnan(info["accuracy"]).all():
             del info["accuracy"]
-        return {f"validation_{name}": values for name, values in info.items()}
+        return {f"validation_{name}": values for name, values in info.items()} | about
+
+    def air(self) -> Mapping[str, NDArray[Any]]:
+        about = self.setup.about(self.round, self.users.seed)
+        return {name: values[None] for name, values in about.items()}
 
     def export(self, model: Floats | None) -> Exported:
         """The modules as they are now; with ``model`` for θ, by default the last one played."""

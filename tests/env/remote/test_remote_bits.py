@@ -9,6 +9,7 @@ import pytest
 import torch
 from remote_helpers import Server, equal, rounds_of, wait_for
 
+import owo_env
 from owo_env.scenarios.split_learning import local as local_users
 from owo_env.scenarios.split_learning.heads import ModuleHeads
 from owo_env.scenarios.split_learning.wire import WIRES
@@ -73,6 +74,19 @@ def test_and_with_steps_that_differ_among_heads(tmp_path, monkeypatch):
     equal(local, server.records)
     for k, joined in server.joined.items():
         same(stream.users.heads.heads[k - 1], joined.head)
+
+
+@pytest.mark.parametrize("split", ["label", "u"])
+def test_and_of_the_other_shipped_scenario(tmp_path, split):
+    """Its rounds tell who is on which street, of users who join too."""
+    settings = dict(num_users=2, num_slots=4, batch_size=8, split=split)
+    made = owo_env.make_scenario("csi-feedback", **settings)
+    with Server(tmp_path, rounds=3, scenario=made, **settings) as server:
+        local, _ = rounds_of("csi-feedback", 3, **settings)
+        server.join(1, 2)
+        server.finish()
+    equal(local, server.records)
+    assert server.records[-1].extras["user_class"].shape == (2,)
 
 
 def test_nothing_is_left_of_it(tmp_path):
