@@ -3,9 +3,9 @@
     python speed/no_tuning_deep.py --setting "24 rounds" --out results/no-tuning-deep.jsonl
 
 Seeds 0 to 4, x_1 by seed (``model_seed``). Steps by the rule of ``owo bench --tune`` on seeds
-10,000 and 10,001 over 24 rounds. Over 56 rounds that step and the next shorter one are tried once
-more, on seed 10,000; over 168 the step of 56 rounds is played, elsewhere that of 24. A run that
-fails counts as −∞. One line a run is appended to the file; what it has is not run again.
+10,000 and 10,001. Over 56 rounds the step of 24 and the next shorter one are tried once more, on
+seed 10,000; over 168 the step of 56 rounds is played. A run that fails counts as −∞. One line a run
+is appended to the file; what it has is not run again.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Log:
 
 def best_step(log: Log, setting: str, agent: str, start: str) -> tuple[float, int]:
     """Mean F on the tuning seeds and the j of the step that has most."""
-    if setting in (SHORT, *OWN):
+    if setting not in (LONGER, FULL):
         steps, seeds = list(range(-3, 4)), TUNING
     else:
         chosen = best_step(log, LONGER if setting == FULL else SHORT, agent, start)[1]

@@ -314,12 +314,13 @@ def free_port():
 
 def _die_at(number, slot, moment):
     """Let this process kill itself: ``before`` what it has learned is kept, ``after``, or with
-    half of it on the disk."""
+    half of it on the disk. Of a slot it keeps its ``answer``, and then ``all``; or ``all`` at once.
+    """
     from owo_env.remote import keeping
 
     def deadly(what, write):
         def wrapped(self, kept):
-            kind = what or ("answer" if kept.pending else "gradient")
+            kind = what or ("answer" if kept.pending else "all")
             there = (kept.opened, kept.slot) == (number, slot) and moment.startswith(kind)
             if there and moment.endswith("before"):
                 os.kill(os.getpid(), signal.SIGKILL)

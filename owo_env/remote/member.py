@@ -127,9 +127,12 @@ class Member:
         self._say(voice, opened=dict(round=number, validation=size))
 
     def _send(self, voice: Voice, message: Any) -> None:
-        known = self._position() >= (message.round, message.slot + 1)
-        if self.kept.pending if known else message.slot != self._sent:
-            self._send_job(voice, int(message.slot), known)
+        self._send_once(voice, int(message.round), int(message.slot))
+
+    def _send_once(self, voice: Voice, number: int, slot: int) -> None:
+        known = self._position() >= (number, slot + 1)
+        if self.kept.pending if known else slot != self._sent:
+            self._send_job(voice, slot, known)
 
     def _send_job(self, voice: Voice, slot: int, known: bool) -> None:
         users = self.users
@@ -145,6 +148,16 @@ class Member:
             self._say(voice, sent=dict(round=users.round, slot=slot, tensor=tensor))
 
     def _answer(self, voice: Voice, message: Any) -> None:
+        self._teach_head(voice, message)
+        if message.next:
+            self._send_once(voice, int(message.round), int(message.slot) + 1)
+
+    def _receive(self, voice: Voice, message: Any) -> None:
+        self._teach_front(message)
+        if message.next:
+            self._send_once(voice, int(message.round), int(message.slot) + 1)
+
+    def _teach_head(self, voice: Voice, message: Any) -> None:
         users, slot = self.users, int(message.slot)
         if self._position() == (message.round, slot + 1) and self.kept.answer:
             voice.say(self.kept.answer)
@@ -164,7 +177,7 @@ class Member:
         voice.say(self.kept.answer)
         self.learned += 1
 
-    def _receive(self, voice: Voice, message: Any) -> None:
+    def _teach_front(self, message: Any) -> None:
         slot = int(message.slot)
         at_hand = self._sent == slot and self.kept.pending
         if not at_hand or self._position() != (message.round, slot + 1):

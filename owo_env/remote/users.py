@@ -105,7 +105,9 @@ class RemoteUsers(Users):
 
     def send(self, members: slice, slot: int) -> tuple[list[int], Tensor]:
         key = self.round, slot
-        self._ask(np.flatnonzero(self._going).tolist(), slot)
+        fresh = [k for k in np.flatnonzero(self._going).tolist() if self._asked.get(k) != slot]
+        self._asked.update(dict.fromkeys(fresh, slot))
+        self._post({k: dict(slot=dict(round=self.round, slot=slot)) for k in fresh})
         what = f"what was sent for round {self.round}, slot {slot + 1},"
         shape = self.setup.batch_size, *self._each.shape
         expected = partial(self._expected, what, self.sent_as, dtype=self._each.dtype, shape=shape)
@@ -129,7 +131,7 @@ class RemoteUsers(Users):
             packed = self._packed(own, k, "train", self._slot, FEATURES)
             self.traffic["bytes_down"][k] += len(packed.data)
             said[k] = dict(features=dict(**at, tensor=told(packed), rate=rate))
-        self._post(said)
+        self._post(said, then_next=not self.own_front)
         what = f"the answer of round {self.round}, slot {self._slot + 1},"
         dtype = str(features.dtype).removeprefix("torch.")
         expected = partial(self._answered, what, dtype=dtype, shape=tuple(features.shape[1:]))
@@ -143,8 +145,6 @@ class RemoteUsers(Users):
                 content, upward[place] = found[k]
                 losses[place] = content.loss
                 self._learned(k)
-        if not self.own_front:
-            self._ask(found, self._slot + 1)
         return losses.to(self.setup.device), upward.to(self.setup.device)
 
     def receive(self, members: slice, gradient: Tensor, rates: Sequence[float]) -> None:
@@ -154,8 +154,7 @@ class RemoteUsers(Users):
                 packed = self._packed(part, k, "train", self._slot, BACK)
                 self.traffic["bytes_down"][k] += len(packed.data)
                 said[k] = dict(gradient=dict(**at, tensor=told(packed), rate=rate))
-        self._post(said)
-        self._ask(said, self._slot + 1)
+        self._post(said, then_next=True)
 
     def judge(self, part: str, slot: int, infer: Infer, count: bool) -> list[float]:
         users = self._going if count else [self.seats.ready(seat) for seat in self.seats.seats]
@@ -202,18 +201,7 @@ class RemoteUsers(Users):
     def _learned(self, user: int) -> None:
         """An answer was heard, which its user has on its disk."""
         self.heard[user] = True
-        seat, key = self.seats.seats[user], (self.round, self._slot)
-        seat.heard = self.round, self._slot + 1
-        if not self.own_front:
-            seat.forget(lambda one: one <= key)
-
-    def _ask(self, users: Iterable[int], slot: int) -> None:
-        """Ask for jobs, of whom that was not done yet: with its answer there a user is asked for
-        the next one, which it draws while the server learns."""
-        if slot < self.setup.num_slots:
-            fresh = [k for k in users if self._asked.get(k) != slot]
-            self._asked.update(dict.fromkeys(fresh, slot))
-            self._post({k: dict(slot=dict(round=self.round, slot=slot)) for k in fresh})
+        self.seats.seats[user].heard = self.round, self._slot + 1
 
     def _collected(
         self,
@@ -322,10 +310,20 @@ class RemoteUsers(Users):
     def _packed(self, tensor: Tensor, user: int, part: str, at: int | range, leg: int) -> Packed:
         return pack(tensor, self.setup.wire, partial(self.dither, user, part, at, leg))
 
-    def _post(self, said: Mapping[int, Mapping[str, Any]]) -> None:
-        """Send users their messages: all are ready before the first user wakes."""
+    def _post(self, said: Mapping[int, Mapping[str, Any]], then_next: bool = False) -> None:
+        """Send users their messages: all are ready before the first user wakes.
+
+        Args:
+            said: What each hears.
+            then_next: Whether the next slot's job is to follow.
+        """
+        then = self._slot + 1
+        then_next &= then < self.setup.num_slots
         ready = []
         for user, what in said.items():
+            if then_next:
+                self._asked[user] = then
+                what = {name: {**about, "next": True} for name, about in what.items()}
             message = Down(**what)
             content = message.SerializeToString()
             (fields,) = what.values()
@@ -335,3 +333,9 @@ class RemoteUsers(Users):
         with self.seats.changed:
             for seat, key, content in ready:
                 seat.post(key, content)
+                if then_next:  # who comes back after the job was sent needs to hear of it alone
+                    seat.script.append(((self.round, then), self._asking(then)))
+
+    def _asking(self, slot: int) -> bytes:
+        content: bytes = Down(slot=dict(round=self.round, slot=slot)).SerializeToString()
+        return content
