@@ -40,6 +40,7 @@ UNSOLVED = Figure(
     form="share",
 )
 FAIRGRAD = "owo_agents.rivals.fairgrad:FairGrad"
+CAGRAD = "owo_agents.rivals.cagrad:CAGrad"
 _KINDS = {"aggregation": "Aggregator", "scalarization": "Scalarizer"}
 # A warning that a filter of the user's makes an error is no failure of the solver either.
 _NOT_THE_SOLVERS = (TypeError, AttributeError, ImportError, NameError, Warning)
@@ -238,7 +239,7 @@ def torchjd_class(
 
 fairgrad = bound(aggregated, aggregator=FAIRGRAD)
 pcgrad = bound(aggregated, aggregator="PCGrad")
-cagrad = bound(aggregated, aggregator="CAGrad")
+cagrad = bound(aggregated, aggregator=CAGRAD)
 mgda = bound(aggregated, aggregator="MGDA")
 imtl_g = bound(aggregated, aggregator="IMTLG")
 upgrad = bound(aggregated, aggregator="UPGrad")

@@ -110,6 +110,35 @@ def test_fairgrad_solves_its_own_equation(alpha, users, scale):
     assert agent.report()["unsolved"] == 0
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 3.0])
+def test_fairgrad_is_solved_by_newton_where_torchjd_solves_it(alpha):
+    """Nearly always, with more users than entries and gradients of very different lengths; and
+    where there is no answer none is made up."""
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    import torch
+
+    from owo_agents.rivals.fairgrad import newton
+
+    rng, theirs = np.random.default_rng(5), aggregation.FairGradWeighting(alpha, 50)
+    solved, missed = 0, 0
+    for _ in range(30):
+        users, dim = rng.integers(2, 9), rng.integers(2, 9)
+        g = rng.standard_normal((users, dim)) * 10 ** rng.uniform(-1, 1, (users, 1))
+        gramian = g @ g.T
+        gramian *= users / np.trace(gramian)
+        found, w = newton(gramian, alpha), theirs(torch.from_numpy(gramian)).numpy()
+        if np.abs(gramian @ w - w ** (-1 / alpha)).max() <= 1e-6 * (w ** (-1 / alpha)).max():
+            if found is None:
+                missed += 1
+                continue
+            assert np.allclose(found, w, rtol=1e-4)
+            solved += 1
+    assert solved >= 15 and missed <= 1
+    with np.errstate(all="ignore"):
+        assert newton(np.array([[1.0, -1.0], [-1.0, 1.0]]), alpha) is None
+        assert newton(np.zeros((2, 2)), alpha) is None
+
+
 def test_fairgrad_counts_what_it_cannot_solve():
     pytest.importorskip("torchjd")
     agent = begun("fairgrad", problem(1.0, 2, 3))
