@@ -53,7 +53,7 @@ class Player:
         self.slots.append(process_time() - start)
         self.solves.append(self.solve)
         if not self.hooked and getattr(self.agent, "_solvers", None):
-            self._hook(self.agent._solvers[()].aggregator)
+            self._hook(next(iter(self.agent._solvers.values())).aggregator)
 
     def _hook(self, aggregator):
         self.hooked = True
