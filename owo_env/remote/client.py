@@ -204,7 +204,8 @@ class Client:
         state = {name: getattr(kept, name) for name in names}
         join = dict(version=VERSION, instance=self._instance, state=state)
         line.say(Up(join=dict(**join, start_again=self._again)).SerializeToString())
-        kind, welcome, _ = line.hear()
+        said = line.hear()
+        kind, welcome = said.kind, said.content
         if kind != "welcome" or welcome.version != VERSION:
             raise RemoteError(f"the server says {kind} of version {getattr(welcome, 'version', 0)}")
         self._again = False

@@ -95,11 +95,10 @@ class Member:
         """
         todo: Message | None = message
         while todo is not None:
-            kind, content, _ = todo
-            if kind not in self._handlers:
-                raise ValueError(f"the server says {kind}, which has no meaning here")
+            if todo.kind not in self._handlers:
+                raise ValueError(f"the server says {todo.kind}, which has no meaning here")
             try:
-                self._handlers[kind](voice, content)
+                self._handlers[todo.kind](voice, todo.content)
                 todo = None
             except Moved as moved:
                 todo = moved.message

@@ -6,8 +6,9 @@ Of the language it needs messages of scalars and messages, ``repeated`` and ``on
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -18,7 +19,7 @@ TOKEN = "owo-token"  # the key of the call's metadata that holds the token
 EVALUATED = -1  # in place of a round: what an evaluation's messages are of
 
 Key = tuple[int, int]
-"""A round and a slot, from 0; or :data:`EVALUATED` and an evaluation's number."""
+"""A round and a slot, from 0; or ``EVALUATED`` and an evaluation's number."""
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -96,7 +97,8 @@ _messages = _made()
 Up, Down, Join, State = (_messages[name] for name in ("Up", "Down", "Join", "State"))
 
 
-class Message(NamedTuple):
+@dataclass(frozen=True)
+class Message:
     """What somebody said.
 
     Attributes:

@@ -220,11 +220,12 @@ class Seats:
             Refused: It may not.
         """
         try:
-            kind, join, _ = read(Up, content)
+            first = read(Up, content)
         except ValueError as error:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
-        if kind != "join":
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{kind} is said before join")
+        if first.kind != "join":
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{first.kind} is said before join")
+        join = first.content
         with self.changed:
             if not self.changed.wait_for(lambda: self._round or self._closed, PATIENT):
                 raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is not ready yet")
@@ -307,7 +308,7 @@ class Seats:
             ValueError: It is out of turn.
         """
         seat.late = False
-        kind, content, _ = message
+        kind, content = message.kind, message.content
         if kind == "opened":
             if content.round == self._round:
                 seat.opened, seat.validation = self._round, content.validation
