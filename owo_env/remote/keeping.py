@@ -182,4 +182,5 @@ def _sum(about: str, arrays: Parts) -> str:
 
 def _opened(path: Path) -> BinaryIO:
     """A file to write over, which only its owner can read."""
-    return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+    path.touch(mode=0o600)
+    return open(path, "r+b", buffering=0)
