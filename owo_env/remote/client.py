@@ -143,13 +143,9 @@ class Client:
         tell: Tell,
     ) -> None:
         self._address, self._token, self._setup = address, token, setup
-        self._disk, self._again, self._patience, self._tell = (
-            Disk(path),
-            start_again,
-            patience,
-            tell,
-        )
-        self._instance, self._kept = secrets.token_hex(8), self._disk.read()
+        self._again, self._patience, self._tell = start_again, patience, tell
+        self._disk, self._instance = Disk(path), secrets.token_hex(8)
+        self._kept = self._disk.read()
         self.member: Member | None = None
         split_address(address)
 

@@ -105,6 +105,7 @@ class Disk:
         self.path = path
         self._steps = [path.with_name(f".{path.name}.step-{n}") for n in range(2)]
         self._open: list[BinaryIO] = []
+        self._ours = False  # files that another process may be writing are left alone
 
     def read(self) -> Kept:
         """What is kept; nothing where there is no file.
@@ -137,6 +138,7 @@ class Disk:
         with files.atomic(self.path) as beside:
             beside.chmod(0o600)
             beside.write_bytes(kept.packed("parts", "copy"))
+        self._ours = True
 
     def write_step(self, kept: Kept) -> None:
         """Keep what was learned since :meth:`write`, also if this process should be killed now.
@@ -154,11 +156,13 @@ class Disk:
         file.truncate()
 
     def close(self) -> None:
-        """Make it one whole file again.
+        """Make it one whole file again, if anything was kept here.
 
         Raises:
             OSError: It cannot be written; what was there is kept.
         """
+        if not self._ours:
+            return
         kept = self.read()
         if kept.step:
             self.write(kept)

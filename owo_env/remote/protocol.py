@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-VERSION = 1
+VERSION = 2
 METHOD = "/owo.remote.Link/Join"
 TOKEN = "owo-token"  # the key of the call's metadata that holds the token
 EVALUATED = -1  # in place of a round: what an evaluation's messages are of
@@ -134,6 +134,6 @@ def read(kind: Any, content: bytes) -> Message:
 
 def key_of(content: Any) -> Key:
     """What a message of a slot or an evaluation is of."""
-    return (
-        (EVALUATED, content.number) if hasattr(content, "number") else (content.round, content.slot)
-    )
+    if hasattr(content, "number"):
+        return EVALUATED, content.number
+    return content.round, content.slot

@@ -65,8 +65,8 @@ class Seat:
         gone: Why it will not come back by itself; None where it may. Who is neither is waited
             for, until the deadline, also while its line is broken.
         began_again: How often it came with new private parts, since that was last told.
-        script: What it was sent since its parts were last known to be on its disk, by slot: what
-            it needs to hear again if it comes back.
+        script: What it was sent since its parts were last known to be on its disk, by slot, and
+            which job it owes: what it needs to hear if it comes back.
     """
 
     def __init__(self, user: int, token: Token) -> None:

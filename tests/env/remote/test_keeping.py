@@ -73,6 +73,15 @@ def test_it_ends_as_one_file(disk):
     holds(Disk(disk.path).read(), 3)
 
 
+def test_who_kept_nothing_leaves_the_files_of_others(disk):
+    """The same command twice: the second is refused, and the first goes on."""
+    before = {path: path.read_bytes() for path in disk.path.parent.iterdir()}
+    second = Disk(disk.path)
+    second.read()
+    second.close()
+    assert {path: path.read_bytes() for path in disk.path.parent.iterdir()} == before
+
+
 def test_a_whole_file_that_is_damaged_is_refused(disk):
     content = bytearray(disk.path.read_bytes())
     content[-1] ^= 1

@@ -15,7 +15,7 @@ from remote_helpers import Server, Stranger, equal, rounds_of
 
 import owo_env
 from owo_env.remote import RemoteError, credentials
-from owo_env.remote.protocol import Up
+from owo_env.remote.protocol import VERSION, Up
 from owo_env.remote.tensors import told
 from owo_env.scenarios.split_learning.wire import pack
 
@@ -54,9 +54,9 @@ def test_another_certificate_is_another_server(server):
 
 def test_another_version_and_what_is_no_join(server):
     stranger = Stranger(server.address, server.token(2))
-    stranger.join(version=2)
-    assert stranger.refused() == (
-        "FAILED_PRECONDITION", "protocol version 2: this server speaks 1")  # fmt: skip
+    stranger.join(version=VERSION + 1)
+    said = f"protocol version {VERSION + 1}: this server speaks {VERSION}"
+    assert stranger.refused() == ("FAILED_PRECONDITION", said)
     for content, text in [
         (b"\xff\xfegarbage", "bytes that are no message"),
         (Up(judged=dict(number=1)).SerializeToString(), "judged is said before join"),
