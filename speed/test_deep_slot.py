@@ -60,6 +60,11 @@ def through_gym(agent_name="owo-fmtl", heads=None, **settings):
         obs, _, _, _, info = env.step(agent.act(obs, info))
         agent.learn(obs, info)
 
+    for _ in range(SLOTS):  # an agent may have more to do once a round was played
+        slot()
+    agent.end_round(obs, info)
+    obs, info = env.reset()
+    agent.begin_round(obs, info)
     return slot
 
 
