@@ -76,6 +76,7 @@ class Adaptive(torch.optim.Optimizer):
         """A round is over: go to where the next one starts."""
         model = _numpy(parameters_to_vector(self._params))
         self.starts.end(model)
+        self.steps.end_round(self.starts.going_on)
         self._place(self.starts.begin(model))
 
     def state_dict(self) -> dict[str, Any]:

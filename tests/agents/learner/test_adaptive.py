@@ -11,7 +11,7 @@ import owo_agents
 import owo_env
 from owo_agents.learner.adaptive import adahedge, convex, quadratic
 from owo_agents.learner.adaptive.leader import Leader
-from owo_agents.learner.adaptive.network import NetworkAdaptive
+from owo_agents.learner.adaptive.network import AdaptiveStep, MixedStarts, NetworkAdaptive
 from owo_env.scenarios import recorded
 
 ID = "AIRAN-FairMTL-v0"
@@ -363,6 +363,58 @@ class FlipsStream(owo_env.Stream):
 
     def evaluate(self, model):
         raise NotImplementedError
+
+
+def test_a_step_is_alike_whatever_the_scale_of_gradients():
+    rng, origin = np.random.default_rng(0), np.ones(7)
+    gradients = rng.normal(size=(20, 7))
+    found = []
+    for scale in (1.0, 2.0**12, 2.0**-12):
+        step, model = AdaptiveStep(origin), origin
+        for gradient in gradients:
+            model = step.update(model, scale * gradient)
+        found.append(model)
+    assert np.allclose(found[0], found[1:], rtol=1e-12)
+
+
+def test_a_gradient_far_longer_than_before_moves_no_further_than_the_step():
+    rng, origin = np.random.default_rng(0), np.ones(7)
+    step, model = AdaptiveStep(origin), origin
+    for slot in range(30):
+        before, gradient = model, rng.normal(size=7) * (1e6 if slot == 20 else 1.0)
+        model = step.update(before, gradient)
+        assert np.linalg.norm(model - before) <= step.rate * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("going_on", [0.0, 0.25, 1.0])
+def test_a_step_is_measured_by_the_stream_as_far_as_it_goes_on(going_on):
+    rng, origin = np.random.default_rng(0), np.ones(7)
+    step, model, lengths = AdaptiveStep(origin), origin, []
+    for _ in range(5):
+        before = step.whole
+        for _ in range(6):
+            model = step.update(model, rng.normal(size=7))
+        lengths.append(step.whole - before)
+        step.end_round(going_on)
+    one = np.mean(lengths)
+    assert np.isclose(step.travel, one + going_on**0.5 * (sum(lengths) - one))
+
+
+def test_shares_of_starts_are_hedges_whatever_the_scale():
+    names = ("continue", "running-mean", "reptile")
+    for scale in (1e-8, 1.0, 1e8):
+        starts, start = MixedStarts(names), np.zeros(3)
+        starts.begin(start)
+        starts.end(np.array([1.0, 0.0, 0.0]))  # all start there
+        starts.begin(start)
+        starts.end(np.array([2.0, 0.0, 0.0]))  # 2, their mean 1.5, and 1.1
+        for _ in range(4):
+            starts.update(scale * np.array([-0.25, 0.0, 0.0]))
+        starts.end(np.zeros(3))
+        lost = np.array([2.0, 1.5, 1.1]) - 1.1
+        raised = np.array([0.9, 0.05, 0.05]) * np.exp(-np.sqrt(8 * np.log(3)) * lost / 0.9)
+        assert np.allclose(starts.shares, raised / raised.sum())
+        assert starts.going_on == starts.shares[0]
 
 
 def fairness_of(flips, starts, seed=1000):
