@@ -12,7 +12,7 @@ from owo_agents.agent import Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.experts import Experts
-from owo_agents.learner.adaptive.leader import dual_of
+from owo_agents.learner.adaptive.leader import Leader, SlotLeader, dual_of
 from owo_agents.learner.adaptive.starts import Starts
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.participation import make_participation, weighed
@@ -23,6 +23,7 @@ from owo_env.problem import Problem
 LEADERS = (0.25, 1.0, 4.0, 16.0, 1e6)
 TRACKERS = (0.25, 1.0, 4.0)
 OUTER_RATES = (0.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+DUALS = {"leader": Leader, "slot": SlotLeader}
 
 
 class Pull(Carries):
@@ -58,7 +59,8 @@ class ConvexAdaptive(StreamsLast):
         leaders, trackers: The c that hold them, in units of λ_t; a leader of 1 plays the first
             round alone, and has half of the prior.
         outer_rates: Of the outer loop; the first has half of the prior, 0 is the running mean.
-        dual: ``"leader"``, or ``"equal"`` constant priorities, to show what fair ones earn.
+        dual: ``"leader"``; or, to show what it earns, ``"slot"`` for priorities by the slot's own
+            utilities, or ``"equal"`` for constant ones.
         curvature: False takes it away.
         reweight: False lets a past slot count with the priorities of its time, as the proved
             guarantee wants it.
@@ -99,12 +101,12 @@ class ConvexAdaptive(StreamsLast):
             raise ValueError(f"leaders={leaders!r}: must have 1.0, which plays the first round")
         if not outer_rates:
             raise ValueError("outer_rates: must have at least one")
-        checks.one_of("dual", dual, ("leader", "equal"))
+        checks.one_of("dual", dual, (*DUALS, "equal"))
         self._held = None if pull is None else checks.number("pull", pull, low=0.0, open_low=True)
         self._grid = tuple(leaders), tuple(trackers), curvature, reweight
         self._main = tuple(leaders).index(1.0)
         self._names = [f"leader {c:g}" for c in leaders] + [f"tracker {c:g}" for c in trackers]
-        self.dual = dual_of(problem) if dual == "leader" else Constant(problem)
+        self.dual = Constant(problem) if dual == "equal" else dual_of(problem, DUALS[dual])
         self.pull = Pull()
         self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
         self.starts = Starts(tuple(outer_rates))

@@ -43,6 +43,14 @@ class Leader(Weighting):
         return self.problem.fairness.priorities(np.minimum(means, self.problem.fairness.bounds[1]))
 
 
+class SlotLeader(Leader):
+    """p = ∂F/∂u at the slot's own utilities: fairness in every slot, which is another aim."""
+
+    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
+        super().update(p, utilities, slot)
+        return self.leading(utilities)
+
+
 def dual_of(problem: Problem, leader: type[Weighting] = Leader) -> Weighting:
     """The dual by the leader; where that is no valid step (ordered notions) by the notion's own."""
     return leader(problem) if problem.fairness.modulus else Dual(problem)

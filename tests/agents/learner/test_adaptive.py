@@ -10,7 +10,7 @@ from scipy import optimize
 import owo_agents
 import owo_env
 from owo_agents.learner.adaptive import adahedge, convex, quadratic
-from owo_agents.learner.adaptive.leader import Leader
+from owo_agents.learner.adaptive.leader import Leader, SlotLeader
 from owo_agents.learner.adaptive.network import AdaptiveStep, MixedStarts, NetworkAdaptive
 from owo_env.scenarios import recorded
 
@@ -127,6 +127,16 @@ def test_the_leader_that_knows_the_slot_has_no_dual_regret(alpha, kind):
         psi.append(problem.fairness.conjugate(p) + p @ u)
     best = len(seen) * problem.fairness.value(np.mean(seen, 0))
     assert sum(psi) <= best + 1e-9 * abs(best)
+
+
+def test_priorities_by_slot_forget_the_round_and_start_where_rounds_have_been():
+    dual = SlotLeader(constants())  # α = 1: ∂F/∂u = 1/u
+    p = dual.begin_round(())
+    for slot, u in enumerate([[1.0, 2.0, 4.0], [5.0, 4.0, 2.0]], 1):
+        p = dual.update(p, np.array(u), slot)
+        assert np.allclose(p, 1 / np.array(u))
+    dual.end_round()
+    assert np.allclose(dual.begin_round(()), 1 / 3.0)  # the means of both slots
 
 
 def constants(alpha=1.0, **more):
@@ -302,7 +312,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_in_words(form):
         ({"leaders": (1.0, -1.0)}, ValueError, "leaders=-1.0"),
         ({"outer_rates": ()}, ValueError, "outer_rates: must have at least one"),
         ({"outer_rates": (2.0,)}, ValueError, "outer_rates=2.0"),
-        ({"dual": "hedge"}, ValueError, "unknown dual 'hedge'"),
+        ({"dual": "hedge"}, ValueError, "unknown dual 'hedge'.*leader, slot"),
         ({"leader": (1.0,)}, TypeError, "leader.*leaders"),
         ({"pull": 0.0}, ValueError, "pull=0.0"),
     ],
