@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from owo_agents.agent import Floats, Info, Observation
 from owo_agents.carrying import Carries
 from owo_agents.learner.adaptive.adahedge import AdaHedge, prior
 from owo_agents.learner.adaptive.experts import Experts
-from owo_agents.learner.adaptive.leader import Leader, SlotLeader, dual_of
+from owo_agents.learner.adaptive.leader import dual_of, priorities_at
 from owo_agents.learner.adaptive.starts import Starts
 from owo_agents.learner.adaptive.streams import StreamsLast, streams_last, sum_over
 from owo_agents.learner.participation import make_participation, weighed
@@ -21,9 +22,9 @@ from owo_env import checks
 from owo_env.problem import Problem
 
 LEADERS = (0.25, 1.0, 4.0, 16.0, 1e6)
+SLOT_LEADERS = (0.25,)
 TRACKERS = (0.25, 1.0, 4.0)
 OUTER_RATES = (0.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
-DUALS = {"leader": Leader, "slot": SlotLeader}
 
 
 class Pull(Carries):
@@ -56,14 +57,14 @@ class ConvexAdaptive(StreamsLast):
 
     Args:
         problem: A convex problem that reveals θ*.
-        leaders, trackers: The c that hold them, in units of λ_t; a leader of 1 plays the first
-            round alone, and has half of the prior.
+        leaders, slot_leaders, trackers: The c that hold them, in units of λ_t; a leader of 1 plays
+            the first round alone, and has half of the prior.
         outer_rates: Of the outer loop; the first has half of the prior, 0 is the running mean.
-        dual: ``"leader"``; or, to show what it earns, ``"slot"`` for priorities by the slot's own
-            utilities, or ``"equal"`` for constant ones.
+        dual: ``"leader"``; or, to show what it earns, ``"equal"`` for constant priorities, which
+            takes the slot leaders away, too.
         curvature: False takes it away.
         reweight: False lets a past slot count with the priorities of its time, as the proved
-            guarantee wants it.
+            guarantee wants it; slot leaders, which live on that, are then none.
         pull: λ for good, instead of what is learned.
         participation: Over a link that may leave users out, as of every learner.
 
@@ -79,6 +80,7 @@ class ConvexAdaptive(StreamsLast):
         problem: Problem,
         *,
         leaders: Sequence[float] = LEADERS,
+        slot_leaders: Sequence[float] = SLOT_LEADERS,
         trackers: Sequence[float] = TRACKERS,
         outer_rates: Sequence[float] = OUTER_RATES,
         dual: str = "leader",
@@ -92,6 +94,7 @@ class ConvexAdaptive(StreamsLast):
             raise ValueError("feedback='per_user': needs convex losses and a revealed θ*")
         for name, given, low, high in (
             ("leaders", leaders, 0.0, np.inf),
+            ("slot_leaders", slot_leaders, 0.0, np.inf),
             ("trackers", trackers, 0.0, np.inf),
             ("outer_rates", outer_rates, 0.0, 1.0),
         ):
@@ -101,14 +104,19 @@ class ConvexAdaptive(StreamsLast):
             raise ValueError(f"leaders={leaders!r}: must have 1.0, which plays the first round")
         if not outer_rates:
             raise ValueError("outer_rates: must have at least one")
-        checks.one_of("dual", dual, (*DUALS, "equal"))
+        checks.one_of("dual", dual, ("leader", "equal"))
         self._held = None if pull is None else checks.number("pull", pull, low=0.0, open_low=True)
-        self._grid = tuple(leaders), tuple(trackers), curvature, reweight
+        if dual == "equal" or not reweight:
+            slot_leaders = ()
+        grids = tuple(leaders), tuple(slot_leaders), tuple(trackers)
+        self._experts = partial(Experts, problem, *grids, curvature, reweight)
+        kinds = zip(("leader", "slot leader", "tracker"), grids)
+        self._names = [f"{kind} {c:g}" for kind, grid in kinds for c in grid]
+        self._leaders = np.array(leaders)[:, None]
         self._main = tuple(leaders).index(1.0)
-        self._names = [f"leader {c:g}" for c in leaders] + [f"tracker {c:g}" for c in trackers]
-        self.dual = Constant(problem) if dual == "equal" else dual_of(problem, DUALS[dual])
+        self.dual = Constant(problem) if dual == "equal" else dual_of(problem)
         self.pull = Pull()
-        self.mix = AdaHedge(prior(len(leaders) + len(trackers), self._main))
+        self.mix = AdaHedge(prior(len(self._names), self._main))
         self.starts = Starts(tuple(outer_rates))
         self.participation = make_participation(problem, participation)
         self._delay = 0 if problem.link is None else problem.link.delay
@@ -119,7 +127,7 @@ class ConvexAdaptive(StreamsLast):
         x_1 = np.repeat(problem.initial_model.astype(float)[:, None], n, 1)
         self._start = self.model = self.starts.begin(x_1)
         self.mix.begin(n)
-        self.experts = Experts(problem, *self._grid, start=self._start)
+        self.experts = self._experts(start=self._start)
         self.weights = self.dual.begin_round(self._batch)
         if self.participation is not None:
             self.participation.begin_round(self._batch)
@@ -147,7 +155,8 @@ class ConvexAdaptive(StreamsLast):
         u, gradients = streams_last(obs["utilities"], 1), streams_last(obs["gradients"], 2)
         ascent = sum_over(p * gradients, -2)
         self._squares = self._squares + sum_over(ascent * ascent)
-        curvature = self.experts.learn(model, u, gradients, p)
+        by_slot = weighed(self.participation, priorities_at(self.problem, obs["utilities"]))
+        curvature = self.experts.learn(model, u, gradients, p, streams_last(by_slot, 1))
         scale = _mean_diagonal(curvature) / slot
         if self._lambda is None:  # no other scale than the curvature, and one expert alone
             self.experts.move(scale)
@@ -167,7 +176,7 @@ class ConvexAdaptive(StreamsLast):
         self._gap = np.asarray(self.mix.gap) - self._gap
         self._bound = np.full(distance.shape, np.nan)
         if self._lambda is not None:
-            held = np.array(self._grid[0])[:, None] * self._lambda
+            held = self._leaders * self._lambda
             with np.errstate(divide="ignore", invalid="ignore"):
                 self._bound = (held / 2 * distance + self._squares / (2 * held)).min(axis=0)
         self.pull.end(distance, self._squares)

@@ -24,11 +24,13 @@ class Leader(Weighting):
     def begin_round(self, batch: tuple[int, ...]) -> Floats:
         self._sum = np.zeros((*batch, self.problem.num_users))
         self._slot = 0
-        return super().begin_round(batch) if self.served is None else self.leading(self.served)
+        if self.served is None:
+            return super().begin_round(batch)
+        return priorities_at(self.problem, self.served)
 
     def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
         self._sum, self._slot = self._sum + utilities, slot
-        return self.leading(self._sum / slot)
+        return priorities_at(self.problem, self._sum / slot)
 
     def end_round(self) -> None:
         if not self._slot:  # a round of which nothing was heard
@@ -38,17 +40,10 @@ class Leader(Weighting):
         v = means if self.served is None else self.served
         self.served = v + (means - v) / self.rounds
 
-    def leading(self, means: Floats) -> Floats:
-        """∂F/∂u at mean utilities, none above u_max; (..., K)."""
-        return self.problem.fairness.priorities(np.minimum(means, self.problem.fairness.bounds[1]))
 
-
-class SlotLeader(Leader):
-    """p = ∂F/∂u at the slot's own utilities: fairness in every slot, which is another aim."""
-
-    def update(self, p: Floats, utilities: Floats, slot: int) -> Floats:
-        super().update(p, utilities, slot)
-        return self.leading(utilities)
+def priorities_at(problem: Problem, utilities: Floats) -> Floats:
+    """∂F/∂u at utilities (..., K), none above u_max."""
+    return problem.fairness.priorities(np.minimum(utilities, problem.fairness.bounds[1]))
 
 
 def dual_of(problem: Problem, leader: type[Weighting] = Leader) -> Weighting:

@@ -32,16 +32,26 @@ def minimize(
     if bounds is None:
         return theta
     low, high = bounds
-    outside = ((theta < low) | (theta > high)).any(axis=0)
-    if outside.any():
-        A, b = matrix[:, :, outside], right[:, outside]
-        found = start[:, outside]
-        for _ in range(SWEEPS):
-            for j in range(len(found)):
-                rest = b[j].copy()
-                for k in range(len(found)):
-                    if k != j:
-                        rest -= A[j, k] * found[k]
-                found[j] = np.clip(rest / A[j, j], low, high)
-        theta[:, outside] = found
+    outside = np.flatnonzero(((theta < low) | (theta > high)).any(axis=0))
+    if outside.size:
+        d = len(theta)
+        A, b, found = (
+            values.reshape(*shape, -1).take(outside, axis=-1)
+            for values, shape in ((matrix, (d, d)), (right, (d,)), (start, (d,)))
+        )
+        theta.reshape(d, -1)[:, outside] = _sweep(A, b, found, low, high)
     return theta
+
+
+def _sweep(A: Floats, b: Floats, found: Floats, low: float, high: float) -> Floats:
+    """Gauss–Seidel over the box, in place of ``A`` and ``found``."""
+    diagonal = A[range(len(A)), range(len(A))]
+    A, b = np.divide(A, diagonal[:, None], out=A), b / diagonal
+    step = np.empty(b.shape[1:])
+    for _ in range(SWEEPS):
+        for j, rest in enumerate(b.copy()):
+            for k in range(len(b)):
+                if k != j:
+                    rest -= np.multiply(A[j, k], found[k], out=step)
+            found[j] = np.minimum(np.maximum(rest, low, out=rest), high, out=rest)
+    return found

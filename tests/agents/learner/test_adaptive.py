@@ -9,8 +9,8 @@ from scipy import optimize
 
 import owo_agents
 import owo_env
-from owo_agents.learner.adaptive import adahedge, convex, quadratic
-from owo_agents.learner.adaptive.leader import Leader, SlotLeader
+from owo_agents.learner.adaptive import adahedge, convex, experts, quadratic
+from owo_agents.learner.adaptive.leader import Leader
 from owo_agents.learner.adaptive.network import AdaptiveStep, MixedStarts, NetworkAdaptive
 from owo_env.scenarios import recorded
 
@@ -129,14 +129,35 @@ def test_the_leader_that_knows_the_slot_has_no_dual_regret(alpha, kind):
     assert sum(psi) <= best + 1e-9 * abs(best)
 
 
-def test_priorities_by_slot_forget_the_round_and_start_where_rounds_have_been():
-    dual = SlotLeader(constants())  # α = 1: ∂F/∂u = 1/u
-    p = dual.begin_round(())
-    for slot, u in enumerate([[1.0, 2.0, 4.0], [5.0, 4.0, 2.0]], 1):
-        p = dual.update(p, np.array(u), slot)
-        assert np.allclose(p, 1 / np.array(u))
-    dual.end_round()
-    assert np.allclose(dual.begin_round(()), 1 / 3.0)  # the means of both slots
+def test_experts_minimize_their_own_surrogates():
+    """Against the formulas, summed up slot by slot, and a solver for each expert alone."""
+    rng, start, held = np.random.default_rng(8), np.array([0.3, -0.2]), 0.7
+    made = experts.Experts(
+        constants(), (0.5, 1.0), (2.0,), (4.0,), curvature=True, reweight=True, start=start[:, None]
+    )
+    slots, tracker = [], start
+    for _ in range(3):
+        theta, g = rng.normal(size=2), rng.normal(size=(3, 2))
+        u, p, by_slot = rng.uniform(1, 4, 3), rng.uniform(0.1, 1, 3), rng.uniform(0.1, 1, 3)
+        made.learn(theta[:, None], u[:, None], g.T[..., None], p[:, None], by_slot[:, None])
+        made.move(np.array([held]))
+        slots.append((theta, u, g))
+
+        def best(past, weights, c, centre):
+            def value(x):
+                total = 0.5 * c * held * np.square(x - centre).sum()
+                for theta, u, g in past:
+                    along = g @ (x - theta)
+                    total += weights @ (along**2 / (4 * (5.0 - u)) - along)
+                return total
+
+            return optimize.minimize(value, centre, tol=1e-12).x
+
+        tracker = best(slots[-1:], p, 4.0, tracker)
+        found = made.models[..., 0].T
+        assert found[:2] == pytest.approx(np.array([best(slots, p, c, start) for c in (0.5, 1.0)]))
+        assert found[2] == pytest.approx(best(slots, by_slot, 2.0, start))
+        assert found[3] == pytest.approx(tracker, rel=1e-5)
 
 
 def constants(alpha=1.0, **more):
@@ -312,7 +333,8 @@ def test_a_gradient_that_is_not_finite_is_an_error_in_words(form):
         ({"leaders": (1.0, -1.0)}, ValueError, "leaders=-1.0"),
         ({"outer_rates": ()}, ValueError, "outer_rates: must have at least one"),
         ({"outer_rates": (2.0,)}, ValueError, "outer_rates=2.0"),
-        ({"dual": "hedge"}, ValueError, "unknown dual 'hedge'.*leader, slot"),
+        ({"slot_leaders": (0.0,)}, ValueError, "slot_leaders=0.0"),
+        ({"dual": "hedge"}, ValueError, "unknown dual 'hedge'.*equal, leader"),
         ({"leader": (1.0,)}, TypeError, "leader.*leaders"),
         ({"pull": 0.0}, ValueError, "pull=0.0"),
     ],
@@ -449,3 +471,25 @@ def test_it_leads_where_it_should():
         agent = owo_agents.make(name, envs)
         found[name] = np.mean([r.regret for r in owo_agents.play(envs, agent, 24, seed=50)])
     assert found["owo-adaptive"] < 0.5 * found["owo-fmtl"]
+
+
+def test_slot_leaders_earn_the_edge_of_the_cell():
+    """Where most users are badly served, slots' fairness serves the round's."""
+    settings = {"scenario": "csi-prediction", "mix": "edge-heavy", "gradients": "per_user"}
+    envs = gym.make_vec(ID, num_envs=8, autoreset_mode="Disabled", **settings)
+    found = []
+    for options in ({}, {"slot_leaders": ()}):
+        agent = owo_agents.make("owo-adaptive", envs, **options)
+        found.append(np.mean([r.regret for r in owo_agents.play(envs, agent, 24, seed=50)]))
+    assert found[0] < 0.5 * found[1]
+
+
+@pytest.mark.parametrize("taken", [{"dual": "equal"}, {"reweight": False}, {"slot_leaders": ()}])
+def test_slot_leaders_go_with_what_they_live_on(taken):
+    env = gym.make(ID, num_slots=4, gradients="per_user")
+    agent = owo_agents.make("owo-adaptive", env, **taken)
+    next(owo_agents.play(env, agent, 1, seed=0))
+    assert not [name for name in agent.report() if "slot leader" in name]
+    whole = owo_agents.make("owo-adaptive", env)
+    next(owo_agents.play(env, whole, 1, seed=0))
+    assert len([name for name in whole.report() if "slot leader" in name]) == 1
