@@ -50,7 +50,7 @@ class Experts:
     ) -> None:
         self.problem, self.start = problem, start
         self.curvature, self.reweight = curvature, reweight
-        self._counts = len(leaders), len(slot_leaders), len(trackers)
+        self._leaders, self._slot_leaders = len(leaders), len(slot_leaders)
         self._strengths = np.array([*leaders, *slot_leaders, *trackers])[:, None]
         self.models = np.repeat(start[:, None], len(self._strengths), 1)
         best = problem.utility_bounds[1] if problem.l_max is None else problem.l_max
@@ -80,18 +80,18 @@ class Experts:
             p = np.ones(p[:1].shape)
         self._Q, self._q = self._Q + h, self._q + q
         self._past = sum_over(p * self._Q, -2), sum_over(p * self._q, -2)
-        if self._counts[1]:
+        if self._slot_leaders:
             self._past_by_slot = sum_over(by_slot * self._Q, -2), sum_over(by_slot * self._q, -2)
         return self._past[0]
 
     def move(self, pull: Floats) -> None:
         """Go to the minimizers, held by λ = ``pull`` (N,)."""
         strengths, d = self._strengths * pull + _TINY, len(self.models)
-        leaders, slot_leaders, _ = self._counts
-        n = leaders + slot_leaders
+        leaders = self._leaders
+        n = leaders + self._slot_leaders
         A, b = np.empty((d, *self.models.shape)), np.empty_like(self.models)
         parts = [(slice(leaders), self._past), (slice(n, None), self._slot)]
-        if slot_leaders:
+        if self._slot_leaders:
             parts.append((slice(leaders, n), self._past_by_slot))
         for part, (Q, q) in parts:
             A[:, :, part], b[:, part] = Q[:, :, None], q[:, None]
