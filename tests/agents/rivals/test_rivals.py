@@ -93,6 +93,19 @@ def test_aggregated_direction_is_torchjds(name, scale):
     assert not agent.report()["fallbacks"]
 
 
+def test_cagrads_program_keeps_nothing_of_the_slot_before():
+    torch = pytest.importorskip("torch")
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    from owo_agents.rivals.cagrad import CAGrad
+
+    rng, ours = np.random.default_rng(4), CAGrad()
+    for users in (3, 3, 2, 3, 5, 3):  # as many as are heard
+        g = rng.standard_normal((users, 5)) * (rng.uniform(size=(users, 5)) < 0.6)
+        expected = aggregation.CAGrad(c=0.4)(torch.from_numpy(g)).numpy()
+        found = ours(torch.from_numpy(g)).numpy()
+        assert np.abs(found - expected).max() <= 1e-9 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("users", [2, 8])
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
